@@ -1,0 +1,82 @@
+"""Two-phase removal of blobs that nothing refers to. Never deletes what something visible or in flight needs.
+
+Phase one marks a blob with the time it was first seen unreferenced. Phase two, a grace period later, dooms it under a
+row lock if it is still unreferenced and no open upload names it; only then are its bytes deleted, and last its row.
+Referring to a blob clears the mark in the referring transaction (`hub.repos.trees.refer`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from hub.store import objects
+from hub.store.models import Blob, BlobState, Upload
+
+Reference = Callable[[], "QuerySet[str]"]
+_references: list[Reference] = []
+
+
+def register_reference(reference: Reference) -> None:
+    """Tell the collector about rows that refer to blobs: a function that returns a queryset of sha256 values."""
+    _references.append(reference)
+
+
+@dataclass
+class Collected:
+    """What one run did."""
+
+    marked: int = 0
+    deleted: int = 0
+    bytes_freed: int = 0
+    uploads_expired: int = 0
+
+
+def unreferenced() -> "QuerySet[Blob]":
+    """Blobs that no registered row refers to."""
+    blobs = Blob.objects.all()
+    for reference in _references:
+        blobs = blobs.exclude(pk__in=reference())
+    return blobs
+
+
+def collect() -> Collected:
+    """One run of both phases and of expired uploads. Safe beside anything else, and beside itself."""
+    done, now = Collected(), timezone.now()
+    grace = timedelta(seconds=settings.LIMITS["collect_grace_seconds"])
+    done.marked = unreferenced().filter(unreferenced_since=None).update(unreferenced_since=now)
+    for sha256 in list(unreferenced().filter(unreferenced_since__lt=now - grace).values_list("pk", flat=True)):
+        if _doom(sha256):
+            done.deleted += 1
+    for blob in Blob.objects.filter(state=BlobState.DOOMED):
+        objects.delete(blob.key)
+        done.bytes_freed += blob.size
+        Blob.objects.filter(pk=blob.pk, state=BlobState.DOOMED).delete()
+    for upload in Upload.objects.filter(expires_at__lt=now):
+        _forget(upload)
+        done.uploads_expired += 1
+    return done
+
+
+def _doom(sha256: str) -> bool:
+    """Under the row's lock: still unreferenced, and nobody is sending it? Then nobody can refer to it any more."""
+    with transaction.atomic():
+        blob = Blob.objects.select_for_update(skip_locked=True).filter(pk=sha256).first()
+        if blob is None or blob.unreferenced_since is None or not unreferenced().filter(pk=sha256).exists():
+            return False
+        if Upload.objects.filter(sha256=sha256, finished_at=None, expires_at__gt=timezone.now()).exists():
+            return False
+        blob.state = BlobState.DOOMED
+        blob.save(update_fields=["state"])
+    return True
+
+
+def _forget(upload: Upload) -> None:
+    if upload.multipart_id and not upload.finished_at:
+        objects.abort_multipart(upload.key, upload.multipart_id)
+    objects.delete(upload.key)
+    upload.delete()
