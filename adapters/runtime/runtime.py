@@ -1,0 +1,283 @@
+"""One loaded base with many adapters: features, logits and label scores of batches of texts."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from peft import PeftModel, set_peft_model_state_dict
+from torch.func import functional_call
+
+from adapters.runtime.adapter_files import PREFIX, AdapterFiles, read_adapter
+from adapters.runtime.bases import family_of, first_line, load_model, load_tokenizer, longest_input
+from adapters.runtime.errors import RuntimeFault
+from adapters.runtime.likelihood import label_log_likelihoods, token_rows
+from adapters.runtime.quiet import choose_device, quiet_and_offline
+
+Progress = Callable[[int, int, str], None]
+Task = Literal["classify", "generate"]
+
+
+def silent(_done: int, _total: int, _message: str) -> None:
+    """The progress callback of callers that do not care."""
+
+
+@dataclass(frozen=True)
+class _Attached:
+    key: str
+    body: str
+    replaced: dict[str, torch.Tensor]
+    labels: tuple[str, ...] | None
+
+
+class Runtime:
+    """One base in memory and the adapters attached to it; not for use by two threads at once."""
+
+    def __init__(
+        self,
+        base: Path,
+        *,
+        task: Task | None = None,
+        device: str | None = None,
+        threads: int = 1,
+        max_length: int = 256,
+    ) -> None:
+        """Load `base` ("classify": features and logits; "generate": label scores; default: what the base is for).
+
+        `max_length` is in tokens; `threads` is torch's thread count for this process. Raises RuntimeFault.
+        """
+        torch.set_num_threads(threads)
+        self.task: Task = task or ("generate" if family_of(base) == "causal" else "classify")
+        self.device = choose_device(device)
+        self.tokenizer = load_tokenizer(base)
+        # The head of two labels is a placeholder: every adapter brings its own, and features need none.
+        labels = 2 if self.task == "classify" else None
+        self._model = load_model(base, labels=labels, pad=self.tokenizer.pad_token_id).to(self.device)
+        self.max_length = longest_input(self._model, max_length)
+        self._bodies: dict[str, PeftModel] = {}
+        self._attached: dict[str, _Attached] = {}
+        self._counter = itertools.count()
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the attached adapters, in order of attachment."""
+        return tuple(self._attached)
+
+    def labels(self, name: str) -> tuple[str, ...] | None:
+        """The label order the adapter (or its head file) declares in labels.json, None when it declares none."""
+        return self._get(name).labels
+
+    def outputs(self, name: str) -> int | None:
+        """How many outputs the adapter's head has, None when it brings no head."""
+        head = _head_rows(self._get(name).replaced)
+        return head[0] if head else None
+
+    def attach(self, name: str, folder: Path, head: Path | None = None) -> None:
+        """Attach the adapter in `folder` under `name`, with its own head or a head file. Raises RuntimeFault."""
+        if name in self._attached:
+            raise RuntimeFault(f"An adapter named {name} is attached already. Detach it first.")
+        files = read_adapter(folder, head)
+        key, kind = f"a{next(self._counter)}", str(files.config.peft_type)
+        with quiet_and_offline():
+            body = self._inject(kind, key, files)
+            self._attached[name] = _Attached(key, kind, {}, files.labels)
+            try:
+                replaced = self._checked(body, files.replaced)
+            except RuntimeFault:
+                self.detach(name)
+                raise
+        self._attached[name] = _Attached(key, kind, replaced, files.labels)
+
+    def detach(self, name: str) -> None:
+        """Forget an adapter and free its memory."""
+        attached = self._attached.pop(name)
+        body = self._bodies[attached.body]
+        if len(body.peft_config) == 1:
+            del self._bodies[attached.body]
+        else:
+            body.delete_adapter(attached.key)
+
+    def features(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str | None] | None = None,
+        *,
+        adapter: str | None = None,
+        batch_size: int = 32,
+        normalise: bool = False,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """Mean of the last layer's vectors over attended tokens, float32 of shape (texts, hidden).
+
+        Frozen base by default; with an adapter, of the adapted base. `normalise` scales each row to length one.
+        """
+        model, _ = self._active(adapter)
+        body = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+
+        def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            hidden = body(**batch).last_hidden_state
+            mask = batch["attention_mask"].unsqueeze(2).to(hidden.dtype)
+            mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+            return torch.nn.functional.normalize(mean, dim=1) if normalise else mean
+
+        return self._batched(texts, pairs, pooled, batch_size, progress, "Reading texts")
+
+    def logits(
+        self,
+        texts: Sequence[str],
+        adapter: str,
+        pairs: Sequence[str | None] | None = None,
+        *,
+        batch_size: int = 32,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """The head's outputs before softmax, float32 of shape (texts, labels). Raises RuntimeFault without a head."""
+        if self.task != "classify":
+            raise RuntimeFault("This base was loaded to continue texts and has no head. Ask for label scores instead.")
+        if self.outputs(adapter) is None:
+            raise RuntimeFault(
+                f"The adapter {adapter} brings no head. Save its classifier with it, or name a head file."
+            )
+        caller = _Replacing(*self._active(adapter))
+        return self._batched(texts, pairs, lambda batch: caller(**batch).logits, batch_size, progress, "Predicting")
+
+    def label_scores(
+        self,
+        prompts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        adapter: str | None = None,
+        normalise: Literal["sum", "mean"] = "mean",
+        batch_size: int = 16,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """Log-likelihood of each label after each prompt, of shape (prompts, labels), in nats.
+
+        "mean" divides by the label's number of tokens, so that long labels are not punished. Raises RuntimeFault.
+        """
+        if self.task != "generate":
+            raise RuntimeFault("Label scores need a causal language model. Use the head's logits for this base.")
+        model, replaced = self._active(adapter)
+        tokenised = token_rows(
+            self.tokenizer, [prompt for prompt in prompts for _ in labels], list(labels) * len(prompts), self.max_length
+        )
+        caller = _Replacing(model, replaced) if replaced else model
+        scores = np.zeros(len(tokenised), dtype=np.float64)
+        order = sorted(range(len(tokenised)), key=lambda index: len(tokenised[index][0]) + len(tokenised[index][1]))
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                part = order[start : start + batch_size]
+                sums, counts = label_log_likelihoods(
+                    caller, [tokenised[index] for index in part], self.tokenizer.pad_token_id, self.device
+                )
+                scores[part] = (sums / counts if normalise == "mean" else sums).double().cpu().numpy()
+                progress(min(start + batch_size, len(order)), len(order), "Scoring labels")
+        return scores.reshape(len(prompts), len(labels))
+
+    def _batched(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str | None] | None,
+        compute: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+        batch_size: int,
+        progress: Progress,
+        message: str,
+    ) -> np.ndarray:
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        second = second_texts(pairs)
+        rows: list[np.ndarray | None] = [None] * len(texts)
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                part = order[start : start + batch_size]
+                others = [second[index] for index in part] if second else None
+                batch = encode(self.tokenizer, [texts[index] for index in part], others, self.max_length)
+                values = compute({name: tensor.to(self.device) for name, tensor in batch.items()}).float().cpu().numpy()
+                for index, value in zip(part, values, strict=True):
+                    rows[index] = value
+                progress(min(start + batch_size, len(order)), len(order), message)
+        return np.stack([row for row in rows if row is not None]) if rows else np.zeros((0, 0), dtype=np.float32)
+
+    def _inject(self, kind: str, key: str, files: AdapterFiles) -> PeftModel:
+        try:
+            body = self._bodies.get(kind)
+            if body is None:
+                # Own module tree, shared weights: peft allows only one adapter type in a tree.
+                memo = {id(t): t for t in itertools.chain(self._model.parameters(), self._model.buffers())}
+                body = PeftModel(copy.deepcopy(self._model, memo), files.config, key)
+            else:
+                body.add_adapter(key, files.config)
+            result = set_peft_model_state_dict(body, files.tensors, key)
+        except (ValueError, RuntimeError, KeyError) as error:
+            if kind in self._bodies and key in self._bodies[kind].peft_config:
+                self._bodies[kind].delete_adapter(key)
+            raise RuntimeFault(f"The adapter does not fit this base: {first_line(error)}") from error
+        if result.unexpected_keys:
+            raise RuntimeFault(f"The adapter does not fit this base: no place for {result.unexpected_keys[0]}.")
+        self._bodies[kind] = body.eval()
+        return body
+
+    def _checked(self, body: PeftModel, replaced: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        parameters = dict(body.named_parameters())
+        placed = {}
+        for name, tensor in replaced.items():
+            module, _, leaf = name.rpartition(".")
+            where = name if name in parameters else f"{module}.base_layer.{leaf}"
+            if where not in parameters:
+                raise RuntimeFault(f"The base has no parameter {name.removeprefix(PREFIX)} for the adapter to replace.")
+            old = parameters[where].shape
+            if tensor.shape[1:] != old[1:]:
+                raise RuntimeFault(
+                    f"{name.removeprefix(PREFIX)} has shape {tuple(tensor.shape)}, but the base needs {tuple(old)}."
+                )
+            placed[where] = tensor.to(self.device)
+        return placed
+
+    def _active(self, adapter: str | None) -> tuple[Any, dict[str, torch.Tensor]]:
+        if adapter is None:
+            return self._model, {}
+        attached = self._get(adapter)
+        body = self._bodies[attached.body]
+        body.set_adapter(attached.key)
+        return body, attached.replaced
+
+    def _get(self, name: str) -> _Attached:
+        try:
+            return self._attached[name]
+        except KeyError as error:
+            raise RuntimeFault(f"No adapter named {name} is attached.") from error
+
+
+class _Replacing:
+    """A model called with some of its parameters replaced, for the time of each call."""
+
+    def __init__(self, model: Any, replaced: dict[str, torch.Tensor]) -> None:
+        self._model, self._replaced = model, replaced
+        self.forward = (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
+
+    def __call__(self, **arguments: Any) -> Any:
+        return functional_call(self._model, self._replaced, (), arguments)
+
+
+def second_texts(pairs: Sequence[str | None] | None) -> list[str] | None:
+    """The pairs' second texts, None when no row has one; a row without one among others gets an empty text."""
+    return [pair or "" for pair in pairs] if pairs and any(pair is not None for pair in pairs) else None
+
+
+def encode(tokenizer: Any, texts: list[str], pairs: list[str] | None, max_length: int) -> dict[str, torch.Tensor]:
+    """Token tensors of a batch, cut to `max_length` tokens and padded to its longest row."""
+    return dict(tokenizer(texts, pairs, truncation=True, max_length=max_length, padding="longest", return_tensors="pt"))
+
+
+def _head_rows(replaced: dict[str, torch.Tensor]) -> tuple[int, str] | None:
+    found = [
+        (int(tensor.shape[0]), name)
+        for name, tensor in replaced.items()
+        if name.endswith((".classifier.weight", ".score.weight", ".out_proj.weight"))
+    ]
+    return found[-1] if found else None
