@@ -78,7 +78,9 @@ def header_size(first8: bytes, file_size: int) -> int:
     if file_size == 0:
         raise FormatError("empty", "The file is empty. Save the weights again and upload the new file.")
     if file_size < 8 or len(first8) < 8:
-        raise FormatError("too_short", "The file is shorter than 8 bytes, so it cannot be safetensors. Upload it again.")
+        raise FormatError(
+            "too_short", "The file is shorter than 8 bytes, so it cannot be safetensors. Upload it again."
+        )
     size = int.from_bytes(first8[:8], "little")
     if size > MAX_HEADER_BYTES or size > file_size - 8:
         if first8[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -167,11 +169,15 @@ def _tensor(name: str, entry: Any) -> TensorInfo:
         )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
-        raise FormatError("dtype", f"Tensor {name!r} has the unknown type {str(dtype)[:40]!r}. Known: {', '.join(BITS)}.")
+        raise FormatError(
+            "dtype", f"Tensor {name!r} has the unknown type {str(dtype)[:40]!r}. Known: {', '.join(BITS)}."
+        )
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise FormatError("shape", f"Tensor {name!r} has a shape that is not a list of non-negative whole numbers.")
     if len(shape) > MAX_DIMENSIONS:
-        raise FormatError("shape", f"Tensor {name!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are accepted.")
+        raise FormatError(
+            "shape", f"Tensor {name!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are accepted."
+        )
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
@@ -197,7 +203,8 @@ def _check_tiling(infos: list[TensorInfo], buffer_size: int) -> None:
     for info in infos:
         if info.begin > position:
             raise FormatError(
-                "hole", f"{info.begin - position:,} bytes before tensor {info.name!r} belong to no tensor. Save it again."
+                "hole",
+                f"{info.begin - position:,} bytes before tensor {info.name!r} belong to no tensor. Save it again.",
             )
         if info.begin < position:
             raise FormatError("overlap", f"Tensor {info.name!r} overlaps the one before it. Save the file again.")
@@ -210,5 +217,6 @@ def _check_tiling(infos: list[TensorInfo], buffer_size: int) -> None:
         )
     if position < buffer_size:
         raise FormatError(
-            "trailing_bytes", f"{buffer_size - position:,} bytes after the last tensor belong to no tensor. Save it again."
+            "trailing_bytes",
+            f"{buffer_size - position:,} bytes after the last tensor belong to no tensor. Save it again.",
         )

@@ -24,7 +24,9 @@ def loads(data: bytes, *, what: str, max_bytes: int, max_depth: int = 64) -> Any
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError("json_not_utf8", f"{what} is not valid UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+        raise FormatError(
+            "json_not_utf8", f"{what} is not valid UTF-8 (byte {error.start}). Save it as UTF-8."
+        ) from None
     _check_depth(text, what, max_depth)
     try:
         value = json.loads(
