@@ -1,0 +1,1 @@
+"""Tests on the real services. `tests/pure` needs none of them, nor Django."""

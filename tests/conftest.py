@@ -1,0 +1,33 @@
+"""Fixtures on the real services; nothing starts until a test asks for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import services as support
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Path]:
+    """Database, broker and store are running; the value is their state folder."""
+    with support.running() as state:
+        yield state
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(services: Path) -> None:
+    """Have pytest-django copy the migrated template into a database of this run's own."""
+    from django.conf import settings
+    from django.db import connections
+
+    database = {"NAME": f"test_{support.RUN}", "TEMPLATE": support.template_database()}
+    settings.DATABASES["default"].setdefault("TEST", {}).update(database)
+    connections["default"].settings_dict["TEST"].update(database)
+
+
+@pytest.fixture(scope="session")
+def live_hub(services: Path) -> Iterator[support.LiveHub]:
+    """A running hub (gunicorn, Celery worker with all queues) for tests with real clients and browsers."""
+    with support.live_hub() as hub:
+        yield hub
