@@ -155,6 +155,7 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.Account"
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # names are unique without regard to case, by a constraint
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",

@@ -20,7 +20,9 @@ class TokenAuthentication(BaseAuthentication):
         if token_text(request._request) is None:
             return None
         if actor.bad_credentials or actor.account is None:
-            raise AuthenticationFailed("This token is unknown, expired or revoked. Make a new one under Settings, Tokens.")
+            raise AuthenticationFailed(
+                "This token is unknown, expired or revoked. Make a new one under Settings, Tokens."
+            )
         return actor.account, actor.token
 
     def authenticate_header(self, request: Request) -> str:

@@ -67,7 +67,10 @@ class Account(AbstractBaseUser):
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
     members: models.ManyToManyField[Account, Membership] = models.ManyToManyField(
-        "self", through="Membership", through_fields=("organisation", "member"), symmetrical=False,
+        "self",
+        through="Membership",
+        through_fields=("organisation", "member"),
+        symmetrical=False,
         related_name="organisations",
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.core.exceptions import ValidationError
 
 from hub.accounts import names
-from hub.accounts.models import Account, Kind, Membership, MemberRole, Role, create_person
+from hub.accounts.models import Account, Kind, MemberRole, Membership, Role, create_person
 from hub.accounts.tokens import create_token
 
 

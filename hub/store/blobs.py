@@ -19,7 +19,6 @@ from hub.accounts.models import Account
 from hub.store import objects
 from hub.store.models import Blob, BlobState, Upload
 
-
 DOOMED_TRIES, DOOMED_WAIT = 50, 0.2
 
 

@@ -146,7 +146,7 @@ def read_range(key: str, start: int, end: int) -> bytes:
 
 
 def stream(key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The object's bytes in chunks of 1 MiB, optionally `start` to `end` (exclusive). Raises ObjectMissing, StoreError."""
+    """The object's bytes in chunks of 1 MiB, from `start` to `end` (exclusive). Raises ObjectMissing, StoreError."""
     extra = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
     with _store_errors(key):
         body = _s3().get_object(Bucket=settings.S3_BUCKET, Key=key, **extra)["Body"]
@@ -217,8 +217,8 @@ def parts_present(key: str, multipart_id: str) -> dict[int, str]:
     """Part number → etag of what has arrived, so that an upload can go on. Raises ObjectMissing, StoreError."""
     found: dict[int, str] = {}
     with _store_errors(key):
-        for page in _s3().get_paginator("list_parts").paginate(
-            Bucket=settings.S3_BUCKET, Key=key, UploadId=multipart_id
+        for page in (
+            _s3().get_paginator("list_parts").paginate(Bucket=settings.S3_BUCKET, Key=key, UploadId=multipart_id)
         ):
             found.update({part["PartNumber"]: part["ETag"].strip('"') for part in page.get("Parts", [])})
     return found

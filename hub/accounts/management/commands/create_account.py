@@ -3,13 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError, transaction
 
 from hub.accounts.models import Role
 from hub.accounts.registration import register_organisation, register_person
-from hub.stack import services
+from hub.stack.services import services
 
 
 class Command(BaseCommand):
@@ -27,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--state", help="State folder of the embedded services.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with services.available():
+        with services(settings.STATE):
             try:
                 with transaction.atomic():
                     self.stdout.write(self._create(options))
@@ -39,9 +40,7 @@ class Command(BaseCommand):
     def _create(self, options: dict[str, Any]) -> str:
         if options["org"]:
             members = [name.strip() for name in options["members"].split(",") if name.strip()]
-            register_organisation(
-                name=options["name"], members=members, default_private=options["default_private"]
-            )
+            register_organisation(name=options["name"], members=members, default_private=options["default_private"])
             return f"Organisation {options['name']} created."
         _account, token = register_person(
             name=options["name"],

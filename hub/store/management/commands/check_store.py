@@ -3,9 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from hub.stack import services
+from hub.stack.services import services
 from hub.store.verify import verify
 
 
@@ -17,7 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--state", help="State folder of the embedded services.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with services.available():
+        with services(settings.STATE):
             report = verify(hashes=options["hashes"])
         for title, rows in (
             ("missing in the store", report.missing),

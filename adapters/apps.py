@@ -1,0 +1,19 @@
+"""Django application adapters: tells the hub what it wants to know of new files and commits."""
+
+from django.apps import AppConfig
+
+
+class AdaptersConfig(AppConfig):
+    name = "adapters"
+    label = "adapters"
+
+    def ready(self) -> None:
+        from adapters.catalog import intake, publishing
+        from hub.jobs.registry import JobKind, register
+        from hub.repos.commits import register_published
+        from hub.repos.policy import register_validator
+
+        register_validator(intake.validate)
+        register_published(publishing.on_commit)
+        register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))
+        register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))

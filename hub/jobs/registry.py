@@ -1,0 +1,45 @@
+"""Which function runs which kind of job. Higher rooms register theirs in `apps.py` by import path, so that web
+processes never import what only workers need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hub.jobs.models import Queue
+
+if TYPE_CHECKING:
+    from hub.jobs.running import Running
+
+Handler = Callable[["Running"], dict[str, Any]]
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """A kind of work: its name, the queue it waits in, and where its function is (`package.module:function`)."""
+
+    name: str
+    handler: str
+    queue: str = Queue.FAST
+
+    def load(self) -> Handler:
+        """Import the function that does the work."""
+        module, _, function = self.handler.partition(":")
+        loaded: Handler = getattr(import_module(module), function)
+        return loaded
+
+
+_kinds: dict[str, JobKind] = {}
+
+
+def register(kind: JobKind) -> None:
+    """Make a kind of job known."""
+    _kinds[kind.name] = kind
+
+
+def kind_named(name: str) -> JobKind:
+    """The kind of that name. Raises KeyError."""
+    return _kinds[name]

@@ -1,0 +1,177 @@
+"""Running one job: claim by a conditional UPDATE, heartbeat, progress, and a fenced end.
+
+Every write carries (job, attempt): a worker that was paused past its lease finds its writes refused.
+Times are the database's own, so a worker's clock does not matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.db import close_old_connections, connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from hub.accounts.actor import NOBODY, Actor, actor_for
+from hub.jobs.models import Job, State
+from hub.jobs.registry import MAX_ATTEMPTS, kind_named
+
+LEASE = timedelta(seconds=30)
+HEARTBEAT_SECONDS = 10.0
+PROGRESS_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """Someone asked this job to stop."""
+
+
+class LostLease(Exception):
+    """Another worker has this job now; nothing of ours may be written."""
+
+
+class JobFailed(Exception):
+    """The work cannot be done; the message is for the person who asked. Not retried."""
+
+
+class Running:
+    """What a handler holds while it works: arguments in, progress out, and the fence for its final writes."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.attempt = job, job.attempt
+        self._last_written = 0.0
+        self._stop = threading.Event()
+        self._lost = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.job.arguments)
+
+    @property
+    def actor(self) -> Actor:
+        """In whose name the work is done, with the rights they have now."""
+        return actor_for(self.job.owner) if self.job.owner else NOBODY
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Say how far it is; written at most once a second. Raises Cancelled, LostLease."""
+        now = time.monotonic()
+        if now - self._last_written < PROGRESS_SECONDS and done < total:
+            if self._lost:
+                raise LostLease
+            return
+        self._last_written = now
+        if not self._mine().update(done=done, total=total, note=note[:300]):
+            raise LostLease
+        if self._mine().filter(cancel_requested=True).exists():
+            raise Cancelled
+
+    @contextmanager
+    def adopt(self) -> Iterator[None]:
+        """A transaction for the effects, committed only if the job is still ours. Raises LostLease, Cancelled."""
+        with transaction.atomic():
+            row = Job.objects.select_for_update().filter(pk=self.job.pk).first()
+            if row is None or row.state != State.RUNNING or row.attempt != self.attempt:
+                raise LostLease
+            if row.cancel_requested:
+                raise Cancelled
+            yield
+
+    def _mine(self) -> Any:
+        return Job.objects.filter(pk=self.job.pk, state=State.RUNNING, attempt=self.attempt)
+
+    def _end(self, state: str, **fields: Any) -> None:
+        self._mine().update(state=state, ended_at=Now(), lease_until=None, **fields)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            try:
+                if not self._mine().update(lease_until=Now() + LEASE):
+                    self._lost = True
+                    return
+            except Exception:
+                log.warning("heartbeat of job %s failed", self.job.pk, exc_info=True)
+            finally:
+                connection.close()
+
+    @contextmanager
+    def heartbeat(self) -> Iterator[None]:
+        """Extend the lease from a thread while the work goes on."""
+        thread = threading.Thread(target=self._beat, name=f"heartbeat-{self.job.pk}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join(timeout=5)
+
+
+def claim(job_id: str, worker: str) -> Running | None:
+    """Take a queued job, or one whose lease ran out. None if somebody else has it or it ended."""
+    free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=Now())
+    taken = Job.objects.filter(free, pk=job_id, attempt__lt=MAX_ATTEMPTS).update(
+        state=State.RUNNING, worker=worker, attempt=F("attempt") + 1, lease_until=Now() + LEASE, started_at=Now(),
+        error="", done=0, total=0,
+    )  # fmt: skip
+    if not taken:
+        return None
+    return Running(Job.objects.select_related("owner", "repo__owner").get(pk=job_id))
+
+
+def run_job(job_id: str, worker: str = "") -> None:
+    """Claim and do one job. Never raises for what the job itself does: the row says how it ended."""
+    close_old_connections()
+    running = claim(job_id, worker or socket.gethostname())
+    if running is None:
+        return
+    try:
+        with running.heartbeat():
+            if running.job.cancel_requested:
+                raise Cancelled
+            result = kind_named(running.job.kind).load()(running)
+        running._end(State.SUCCEEDED, result=result or {}, note="")
+    except LostLease:
+        log.warning("job %s was taken over by another worker", job_id)
+    except Cancelled:
+        running._end(State.CANCELLED, note="Cancelled.")
+    except JobFailed as error:
+        running._end(State.FAILED, error=str(error))
+    except Exception as error:
+        _after_crash(running, error)
+
+
+def _after_crash(running: Running, error: Exception) -> None:
+    """An unforeseen error: try again while attempts are left, else fail with the last line of the reason."""
+    log.exception("job %s (%s), attempt %s", running.job.pk, running.job.kind, running.attempt)
+    reason = "".join(traceback.format_exception_only(error)).strip()[-2000:]
+    if running.attempt < MAX_ATTEMPTS:
+        running._mine().update(state=State.QUEUED, lease_until=None, sent_at=None, error=reason, note="Will try again.")
+    else:
+        running._end(State.FAILED, error=f"Failed {MAX_ATTEMPTS} times. {reason}")
+
+
+def reap() -> int:
+    """Jobs whose worker fell silent: queued again while attempts are left, else failed. Returns how many."""
+    silent = Job.objects.filter(state=State.RUNNING, lease_until__lt=Now())
+    lost = silent.filter(attempt__gte=MAX_ATTEMPTS).update(
+        state=State.FAILED, lease_until=None, ended_at=Now(), error=f"The worker was lost {MAX_ATTEMPTS} times."
+    )
+    return lost + silent.update(
+        state=State.QUEUED, lease_until=None, sent_at=None, note="The worker was lost; waiting for another."
+    )
+
+
+def waiting_unsent(older_than: timedelta = timedelta(seconds=20)) -> list[Job]:
+    """Queued jobs whose knock was never sent or went unheard for a minute."""
+    return list(
+        Job.objects.filter(state=State.QUEUED, created_at__lt=Now() - older_than)
+        .filter(Q(sent_at=None) | Q(sent_at__lt=Now() - timedelta(minutes=5)))
+        .order_by("created_at")[:200]
+    )

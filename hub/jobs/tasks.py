@@ -1,0 +1,35 @@
+"""Celery's shell: a message carries a job's id; everything else is in the row."""
+
+import os
+import socket
+
+from celery import shared_task
+
+from hub.jobs import queue, running
+from hub.store.collect import collect
+
+
+@shared_task(name="hub.jobs.run", ignore_result=True, acks_late=True)
+def run(job_id: str) -> None:
+    """Do one job."""
+    running.run_job(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+
+
+@shared_task(name="hub.jobs.reap", ignore_result=True)
+def reap() -> None:
+    """Give jobs of lost workers back, and knock again for them at once."""
+    if running.reap():
+        resend()
+
+
+@shared_task(name="hub.jobs.resend", ignore_result=True)
+def resend() -> None:
+    """Knock again for jobs whose message was lost."""
+    for job in running.waiting_unsent():
+        queue.knock(job)
+
+
+@shared_task(name="hub.jobs.sweep_store", ignore_result=True)
+def sweep_store() -> None:
+    """One run of the store's two-phase collection."""
+    collect()

@@ -1,0 +1,194 @@
+"""Repos, their git objects, refs and commits. Objects carry true git ids; a commit is one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower, Upper
+
+from hub.accounts.models import Account
+from hub.accounts.names import MAX_LENGTH, check_name
+from hub.store.models import Blob
+
+if TYPE_CHECKING:
+    from hub.accounts.actor import Actor
+
+DEFAULT_BRANCH = "main"
+ZERO_SHA = "0" * 40
+
+
+class Kind(models.TextChoices):
+    BASE = "base"
+    ADAPTER = "adapter"
+    TASK = "task"
+
+
+class RepoQuerySet(models.QuerySet["Repo"]):
+    def visible_to(self, actor: Actor) -> RepoQuerySet:
+        """The repos this actor may know of. Everything else looks absent."""
+        from hub.rights import visible_repos
+
+        return visible_repos(self, actor)
+
+    def with_id(self, repo_id: str) -> RepoQuerySet:
+        """Repos called `owner/name`, without regard to case (a model and a task may share a name)."""
+        owner, _, name = repo_id.partition("/")
+        return self.filter(owner__name__iexact=owner, name__iexact=name)
+
+    def models(self) -> RepoQuerySet:
+        """Bases and adapters: what the wire calls models."""
+        return self.exclude(kind=Kind.TASK)
+
+    def tasks(self) -> RepoQuerySet:
+        """What the wire calls datasets."""
+        return self.filter(kind=Kind.TASK)
+
+
+class Repo(models.Model):
+    """A versioned folder `owner/name`. What higher rooms learn of it stands in `facts`, `tags` and `card`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="repos")
+    name = models.CharField(max_length=MAX_LENGTH, validators=[check_name])
+    kind = models.CharField(max_length=7, choices=Kind.choices, default=Kind.ADAPTER)
+    private = models.BooleanField(default=False)
+    head = models.CharField(
+        max_length=40, blank=True, help_text="Commit of the default branch; empty before the first."
+    )
+    description = models.CharField(max_length=300, blank=True)
+    card = models.JSONField(default=dict, blank=True, help_text="Front matter of README.md at the head: claims.")
+    facts = models.JSONField(default=dict, blank=True, help_text="What higher rooms measured at the head.")
+    tags = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    downloads = models.PositiveBigIntegerField(default=0)
+    likes = models.PositiveIntegerField(default=0)
+    next_number = models.PositiveIntegerField(default=1, help_text="Of the next change request.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    objects = RepoQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-updated_at"]
+        constraints = [
+            models.UniqueConstraint(
+                F("owner"),
+                Lower("name"),
+                condition=~Q(kind="task"),
+                name="model_name_once",
+                violation_error_message="A model repo of that name exists already.",
+            ),
+            models.UniqueConstraint(
+                F("owner"),
+                Lower("name"),
+                condition=Q(kind="task"),
+                name="task_name_once",
+                violation_error_message="A task repo of that name exists already.",
+            ),
+        ]
+        indexes = [
+            models.Index("owner", Upper("name"), name="repo_by_upper_name"),
+            GinIndex(fields=["tags"], name="repo_tags"),
+            models.Index(fields=["kind", "private", "-updated_at"], name="repo_listing"),
+        ]
+
+    def __str__(self) -> str:
+        return self.full_name
+
+    @property
+    def full_name(self) -> str:
+        """`owner/name`."""
+        return f"{self.owner.name}/{self.name}"
+
+    @property
+    def is_task(self) -> bool:
+        return self.kind == Kind.TASK
+
+    def get_absolute_url(self) -> str:
+        return f"/datasets/{self.full_name}" if self.is_task else f"/{self.full_name}"
+
+
+class ObjectKind(models.TextChoices):
+    BLOB = "blob"
+    TREE = "tree"
+    COMMIT = "commit"
+
+
+class GitObject(models.Model):
+    """One git object of a repo. `data` is its body without git's header; a large file's body is an LFS pointer."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="git_objects")
+    sha = models.CharField(max_length=40)
+    kind = models.CharField(max_length=6, choices=ObjectKind.choices)
+    data = models.BinaryField()
+    size = models.BigIntegerField(help_text="Bytes of the file this stands for.")
+    large = models.ForeignKey(Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="git_objects")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "sha"], name="git_object_once")]
+
+    def __str__(self) -> str:
+        return self.sha
+
+
+class Ref(models.Model):
+    """A name for a commit: `refs/heads/main`, `refs/tags/v1`, `refs/pr/3`."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="refs")
+    name = models.CharField(max_length=255)
+    target = models.CharField(max_length=40)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "name"], name="ref_once")]
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def short(self) -> str:
+        """`main`, `v1`, or `refs/pr/3`."""
+        return self.name.removeprefix("refs/heads/").removeprefix("refs/tags/")
+
+
+class Commit(models.Model):
+    """The part of a commit object that lists and pages need, beside the object itself."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="commits")
+    sha = models.CharField(max_length=40)
+    tree = models.CharField(max_length=40)
+    parents = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    author = models.ForeignKey(Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="commits")
+    title = models.CharField(max_length=300)
+    message = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "sha"], name="commit_once")]
+        indexes = [models.Index(fields=["repo", "-created_at"])]
+
+    def __str__(self) -> str:
+        return self.sha[:10]
+
+    @property
+    def short(self) -> str:
+        return self.sha[:7]
+
+
+class Like(models.Model):
+    """A person's mark on a repo."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="liked")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="liked")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "account"], name="like_once")]
+
+    def __str__(self) -> str:
+        return f"{self.account} likes {self.repo}"

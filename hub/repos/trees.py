@@ -1,0 +1,176 @@
+"""Reading a revision: names to commits, paths to files, folders to listings. Two or three queries each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hub.repos.gitformat import Entry, parse_tree
+from hub.repos.models import DEFAULT_BRANCH, Commit, GitObject, Ref, Repo
+from hub.store import objects
+from hub.store.models import Blob
+
+_SHA = re.compile(r"[0-9a-f]{7,40}")
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+class RevisionNotFound(Exception):
+    """No branch, tag, change request or commit of that name in this repo."""
+
+
+class EntryNotFound(Exception):
+    """No file or folder of that path at this revision."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file at a revision. `blob` is set for large files; small ones have their bytes in `data`."""
+
+    path: str
+    sha: str
+    size: int
+    blob: Blob | None
+    data: bytes
+
+    @property
+    def etag(self) -> str:
+        """Public identity on the wire: sha256 of a large file, git id of a small one."""
+        return self.blob.sha256 if self.blob else self.sha
+
+    def read(self) -> bytes:
+        """All bytes. Raises StoreError."""
+        return self.data if self.blob is None else b"".join(objects.stream(self.blob.key))
+
+    def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes `start` to `end` (exclusive), in chunks. Raises StoreError."""
+        if self.blob is None:
+            yield self.data[start:end]
+        else:
+            yield from objects.stream(self.blob.key, start, end)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder at a revision."""
+
+    path: str
+    sha: str
+
+
+def resolve_ref(repo: Repo, name: str) -> Ref | None:
+    """The ref a revision names: a full ref, a branch, or a tag (in this order)."""
+    candidates = [name] if name.startswith("refs/") else [f"refs/heads/{name}", f"refs/tags/{name}"]
+    found = {ref.name: ref for ref in Ref.objects.filter(repo=repo, name__in=candidates)}
+    return next((found[full] for full in candidates if full in found), None)
+
+
+def resolve_commit(repo: Repo, revision: str | None = None) -> Commit:
+    """The commit a revision names. Raises RevisionNotFound."""
+    revision = revision or DEFAULT_BRANCH
+    ref = resolve_ref(repo, revision)
+    if ref:
+        commit = Commit.objects.filter(repo=repo, sha=ref.target).first()
+    elif _SHA.fullmatch(revision):
+        commit = Commit.objects.filter(repo=repo, sha__startswith=revision).first()
+    else:
+        commit = None
+    if commit is None:
+        raise RevisionNotFound(f"{repo.full_name} has no revision '{revision[:80]}'.")
+    return commit
+
+
+def read_tree(repo: Repo, sha: str) -> dict[str, Entry]:
+    """The entries of one tree object."""
+    if sha == EMPTY_TREE:
+        return {}
+    return parse_tree(GitObject.objects.values_list("data", flat=True).get(repo=repo, sha=sha))
+
+
+def find(repo: Repo, commit: Commit, path: str) -> Entry:
+    """The tree entry at a path. Raises EntryNotFound."""
+    tree, entry = commit.tree, None
+    for name in path.split("/"):
+        if entry is not None and not entry.is_folder:
+            raise EntryNotFound(f"{path[:255]} is not in {repo.full_name} at {commit.short}.")
+        entry = read_tree(repo, tree).get(name)
+        if entry is None:
+            raise EntryNotFound(f"{path[:255]} is not in {repo.full_name} at {commit.short}.")
+        tree = entry.sha
+    assert entry is not None
+    return entry
+
+
+def get_file(repo: Repo, commit: Commit, path: str) -> File:
+    """One file. Raises EntryNotFound, also for a folder."""
+    entry = find(repo, commit, path)
+    if entry.is_folder:
+        raise EntryNotFound(f"{path[:255]} is a folder in {repo.full_name} at {commit.short}.")
+    return load_files(repo, {path: entry.sha})[path]
+
+
+def load_files(repo: Repo, shas: dict[str, str]) -> dict[str, File]:
+    """Path → File for path → git id, in one query."""
+    rows = {
+        row.sha: row
+        for row in GitObject.objects.select_related("large").filter(repo=repo, sha__in=set(shas.values()), kind="blob")
+    }
+    return {
+        path: File(
+            path=path,
+            sha=sha,
+            size=rows[sha].size,
+            blob=rows[sha].large,
+            data=b"" if rows[sha].large_id else bytes(rows[sha].data),
+        )
+        for path, sha in shas.items()
+    }
+
+
+def flatten(repo: Repo, tree: str) -> dict[str, str]:
+    """Path → git id of every file below a tree: one query for each level of folders."""
+    files: dict[str, str] = {}
+    level = {"": tree}
+    while level:
+        bodies = dict(
+            GitObject.objects.filter(repo=repo, sha__in=set(level.values()), kind="tree").values_list("sha", "data")
+        )
+        deeper: dict[str, str] = {}
+        for prefix, sha in level.items():
+            for entry in parse_tree(bodies[sha]).values() if sha != EMPTY_TREE else ():
+                (deeper if entry.is_folder else files)[prefix + entry.name + ("/" if entry.is_folder else "")] = (
+                    entry.sha
+                )
+        level = deeper
+    return dict(sorted(files.items()))
+
+
+def list_files(repo: Repo, commit: Commit) -> dict[str, File]:
+    """Every file of a revision, by path."""
+    return load_files(repo, flatten(repo, commit.tree))
+
+
+def list_folder(repo: Repo, commit: Commit, path: str = "") -> tuple[list[Folder], list[File]]:
+    """What is directly in a folder. Raises EntryNotFound if it is no folder."""
+    tree = commit.tree
+    if path:
+        entry = find(repo, commit, path)
+        if not entry.is_folder:
+            raise EntryNotFound(f"{path[:255]} is a file in {repo.full_name} at {commit.short}.")
+        tree = entry.sha
+    prefix = f"{path}/" if path else ""
+    entries = read_tree(repo, tree)
+    folders = [Folder(prefix + entry.name, entry.sha) for entry in entries.values() if entry.is_folder]
+    shas = {prefix + entry.name: entry.sha for entry in entries.values() if not entry.is_folder}
+    return folders, list(load_files(repo, shas).values())
+
+
+def log(repo: Repo, commit: Commit, limit: int = 50, skip: int = 0) -> list[Commit]:
+    """First-parent history from a commit, newest first."""
+    with_all = {row.sha: row for row in Commit.objects.select_related("author").filter(repo=repo)}
+    history: list[Commit] = []
+    current: Commit | None = with_all.get(commit.sha)
+    while current is not None and len(history) < skip + limit:
+        history.append(current)
+        current = with_all.get(current.parents[0]) if current.parents else None
+    return history[skip:]

@@ -1,0 +1,15 @@
+"""Django application of the room review."""
+
+from django.apps import AppConfig
+
+
+class ReviewConfig(AppConfig):
+    name = "hub.review"
+    label = "review"
+
+    def ready(self) -> None:
+        from hub.repos import commits
+        from hub.review import change_requests
+
+        commits.register_published(change_requests.note_commit)
+        commits.register_ref_right(change_requests.may_write_ref)

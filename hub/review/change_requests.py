@@ -1,0 +1,220 @@
+"""The life of a change request: opened, discussed, merged or closed."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from hub import rights
+from hub.accounts.actor import Actor
+from hub.activity.record import record
+from hub.repos import commits, trees
+from hub.repos.models import Commit, Ref, Repo
+from hub.review.models import MOVES, ChangeRequest, Comment, State
+from hub.rights import Denied, Verb
+
+
+class NotPossible(Exception):
+    """The state of the change request does not allow this."""
+
+
+class MergeConflict(Exception):
+    """Both sides changed the same files; `paths` says which."""
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(
+            "Both this change request and its target changed: "
+            + ", ".join(paths[:10])
+            + ". Commit the wished content of these files to the change request on top of the target's, then merge."
+        )
+        self.paths = paths
+
+
+def open_change_request(
+    *, actor: Actor, repo: Repo, title: str, description: str = "", draft: bool = False, target: str = "main"
+) -> ChangeRequest:
+    """Start a change request whose ref is the target's head for now; commit to its ref next. Raises Denied."""
+    rights.require(actor, Verb.PROPOSE, repo)
+    head = trees.resolve_commit(repo, target)
+    with transaction.atomic():
+        Repo.objects.filter(pk=repo.pk).update(next_number=F("next_number") + 1)
+        number = Repo.objects.values_list("next_number", flat=True).get(pk=repo.pk) - 1
+        request = ChangeRequest.objects.create(
+            repo=repo,
+            number=number,
+            title=title.strip()[:200] or "Untitled",
+            author=actor.account,
+            state=State.DRAFT if draft else State.OPEN,
+            target=commits.full_ref(target),
+            base=head.sha,
+            opened_at=None if draft else timezone.now(),
+        )
+        Ref.objects.create(repo=repo, name=request.ref, target=head.sha)
+        if description:
+            Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
+        record(actor.account, "open_change_request", repo=repo, number=number)
+    return request
+
+
+def comment(*, actor: Actor, request: ChangeRequest, text: str) -> Comment:
+    """Say something. Raises Denied, NotPossible if there is nothing in it."""
+    rights.require(actor, Verb.PROPOSE, request.repo)
+    if not text.strip():
+        raise NotPossible("A comment needs some text.")
+    with transaction.atomic():
+        row = Comment.objects.create(change_request=request, author=actor.account, text=text[:20_000])
+        record(actor.account, "comment", repo=request.repo, number=request.number)
+    return row
+
+
+def set_state(*, actor: Actor, request: ChangeRequest, state: str, text: str = "") -> ChangeRequest:
+    """Draft, open or close. Its author and those who may write the repo or review may. Raises Denied, NotPossible."""
+    if not may_steer(actor, request):
+        raise Denied("Only its author, the repo's writers and maintainers may change its state.")
+    if state == State.MERGED:
+        raise NotPossible("Use merge to merge a change request.")
+    with transaction.atomic():
+        request = (
+            ChangeRequest.objects.select_for_update(of=("self",))
+            .select_related("repo__owner", "author")
+            .get(pk=request.pk)
+        )
+        if state == request.state:
+            return request
+        if state not in MOVES[request.state]:
+            raise NotPossible(f"A change request that is {request.state} cannot become {state}.")
+        request.state = state
+        if state == State.OPEN and request.opened_at is None:
+            request.opened_at = timezone.now()
+        request.closed_at = timezone.now() if state == State.CLOSED else None
+        request.save(update_fields=["state", "opened_at", "closed_at"])
+        _happened(actor, request, Comment.Kind.STATUS, text, status=state)
+        record(actor.account, f"{state}_change_request", repo=request.repo, number=request.number)
+    return request
+
+
+def set_title(*, actor: Actor, request: ChangeRequest, title: str) -> ChangeRequest:
+    """Rename. Raises Denied."""
+    if not may_steer(actor, request):
+        raise Denied("Only its author, the repo's writers and maintainers may rename it.")
+    with transaction.atomic():
+        before, request.title = request.title, title.strip()[:200] or request.title
+        request.save(update_fields=["title"])
+        _happened(actor, request, Comment.Kind.TITLE, "", **{"from": before, "to": request.title})
+        record(actor.account, "rename_change_request", repo=request.repo, number=request.number)
+    return request
+
+
+def merge(*, actor: Actor, request: ChangeRequest, text: str = "") -> Commit:
+    """A writer of the repo brings the proposed commits into the target.
+
+    Raises Denied, NotPossible, MergeConflict.
+    """
+    rights.require(actor, Verb.WRITE, request.repo)
+    return _merge(actor, request, text)
+
+
+def merge_approved(*, actor: Actor, request: ChangeRequest) -> Commit:
+    """A maintainer's approval brings them in (`decisions.decide` has asked for the right to). Raises as `merge`."""
+    rights.require(actor, Verb.REVIEW, request.repo)
+    return _merge(actor, request, "")
+
+
+def _merge(actor: Actor, request: ChangeRequest, text: str) -> Commit:
+    """Files are merged three ways by path: a file that only one side changed takes that side."""
+    with transaction.atomic():
+        request = (
+            ChangeRequest.objects.select_for_update(of=("self",))
+            .select_related("repo__owner", "author")
+            .get(pk=request.pk)
+        )
+        repo = request.repo
+        if request.state not in (State.OPEN, State.DRAFT):
+            raise NotPossible(f"This change request is {request.state} already.")
+        ours, theirs = trees.resolve_commit(repo, request.target), trees.resolve_commit(repo, request.ref)
+        if theirs.sha == request.base:
+            raise NotPossible("There is nothing to merge: no commit was proposed.")
+        merged = commits.commit_merge(
+            author=actor.account,
+            repo=repo,
+            branch=request.target,
+            parents=[ours.sha, theirs.sha],
+            files=merged_files(repo, request, ours, theirs),
+            message=f"Merge change request #{request.number}: {request.title}",
+        )
+        _mark_merged(actor, request, merged, text)
+    return merged
+
+
+def merged_files(repo: Repo, request: ChangeRequest, ours: Commit, theirs: Commit) -> dict[str, str]:
+    """Path → git id after a three-way merge by path. Raises MergeConflict."""
+    base = trees.flatten(repo, trees.resolve_commit(repo, request.base).tree)
+    left, right = trees.flatten(repo, ours.tree), trees.flatten(repo, theirs.tree)
+    merged, conflicts = dict(left), []
+    for path in sorted(base.keys() | left.keys() | right.keys()):
+        before, mine, yours = base.get(path), left.get(path), right.get(path)
+        if yours == before or mine == yours:
+            continue
+        if mine != before:
+            conflicts.append(path)
+        elif yours is None:
+            merged.pop(path, None)
+        else:
+            merged[path] = yours
+    if conflicts:
+        raise MergeConflict(conflicts)
+    return merged
+
+
+def conflicts(request: ChangeRequest) -> list[str]:
+    """Paths that both sides changed; empty if it would merge."""
+    repo = request.repo
+    try:
+        merged_files(repo, request, trees.resolve_commit(repo, request.target), trees.resolve_commit(repo, request.ref))
+    except MergeConflict as error:
+        return error.paths
+    return []
+
+
+def may_steer(actor: Actor, request: ChangeRequest) -> bool:
+    """Its author, writers of the repo, and maintainers."""
+    if actor.account is None or not rights.can(actor, Verb.PROPOSE, request.repo):
+        return False
+    if request.author_id == actor.account.pk:
+        return True
+    return rights.can(actor, Verb.WRITE, request.repo) or rights.can(actor, Verb.REVIEW, request.repo)
+
+
+def note_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
+    """A commit arrived on a change request's ref: it belongs to the discussion."""
+    if not ref.name.startswith("refs/pr/"):
+        return
+    request = ChangeRequest.objects.filter(repo=repo, number=ref.name.removeprefix("refs/pr/")).first()
+    if request:
+        Comment.objects.create(
+            change_request=request,
+            author=commit.author,
+            kind=Comment.Kind.COMMIT,
+            data={"oid": commit.sha, "subject": commit.title},
+        )
+
+
+def _mark_merged(actor: Actor, request: ChangeRequest, merged: Commit, text: str) -> None:
+    request.state, request.merged_as, request.closed_at = State.MERGED, merged.sha, timezone.now()
+    request.save(update_fields=["state", "merged_as", "closed_at"])
+    _happened(actor, request, Comment.Kind.STATUS, text, status=State.MERGED)
+    record(actor.account, "merge_change_request", repo=request.repo, number=request.number, sha=merged.sha)
+
+
+def _happened(actor: Actor, request: ChangeRequest, kind: str, text: str, **data: str) -> None:
+    Comment.objects.create(change_request=request, author=actor.account, kind=kind, text=text[:20_000], data=data)
+
+
+def may_write_ref(actor: Actor, repo: Repo, ref_name: str) -> bool:
+    """A change request's own ref may be written by its author while it is not merged."""
+    if actor.account is None or not ref_name.startswith("refs/pr/"):
+        return False
+    number = ref_name.removeprefix("refs/pr/")
+    requests = ChangeRequest.objects.filter(repo=repo, author=actor.account).exclude(state=State.MERGED)
+    return number.isdigit() and requests.filter(number=int(number)).exists()

@@ -1,0 +1,89 @@
+"""Merges (recipes that ran) and evaluations (one subject on one task)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.db.models import Q
+
+from hub.accounts.models import Account
+from hub.jobs.models import Job
+from hub.repos.models import Repo
+
+if TYPE_CHECKING:
+    from hub.accounts.actor import Actor
+
+
+class MergeQuerySet(models.QuerySet["Merge"]):
+    def visible_to(self, actor: Actor) -> MergeQuerySet:
+        """Merges whose result repo the actor may read."""
+        return self.filter(repo__in=Repo.objects.visible_to(actor))
+
+
+class Merge(models.Model):
+    """A recipe and what became of it. The result is an ordinary commit in `repo`."""
+
+    owner = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="merges")
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="merges", help_text="Where the result goes.")
+    recipe = models.JSONField()
+    fingerprint = models.CharField(max_length=64)
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="merge")
+    result_sha = models.CharField(max_length=40, blank=True)
+    report = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MergeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.recipe.get('merge_method')} into {self.repo}"
+
+
+class EvaluationQuerySet(models.QuerySet["Evaluation"]):
+    def visible_to(self, actor: Actor) -> EvaluationQuerySet:
+        """Evaluations whose subject and task the actor may both read."""
+        readable = Repo.objects.visible_to(actor)
+        return self.filter(subject__in=readable, task__in=readable)
+
+
+class Evaluation(models.Model):
+    """One adapter, base or merge on one task: scores with their uncertainty and everything needed to repeat them."""
+
+    subject = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="evaluations")
+    subject_sha = models.CharField(max_length=40)
+    task = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="evaluated")
+    task_sha = models.CharField(max_length=40)
+    base = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
+    base_sha = models.CharField(max_length=40, blank=True)
+    split = models.CharField(max_length=20, default="test")
+    protocol = models.CharField(max_length=40, blank=True)
+    metric = models.CharField(max_length=40, default="accuracy")
+    score = models.FloatField(null=True, blank=True)
+    standard_error = models.FloatField(null=True, blank=True)
+    n = models.PositiveIntegerField(null=True, blank=True)
+    scores = models.JSONField(default=dict, blank=True)
+    seed = models.BigIntegerField(default=0)
+    device = models.CharField(max_length=80, blank=True)
+    versions = models.JSONField(default=dict, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    owner = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="evaluations")
+    job = models.OneToOneField(Job, null=True, on_delete=models.SET_NULL, related_name="evaluation")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = EvaluationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subject", "subject_sha", "task", "task_sha", "split", "seed"], name="evaluation_once"
+            ),
+            models.CheckConstraint(condition=Q(score=None) | Q(n__gt=0), name="a_score_has_items"),
+        ]
+        indexes = [models.Index(fields=["task", "-score"])]
+
+    def __str__(self) -> str:
+        return f"{self.subject} on {self.task}"
