@@ -116,7 +116,7 @@ class BaseIndex:
 
     @cached_property
     def _by_ending(self) -> dict[str, list[str]]:
-        """Every dotted ending that drops at most three leading parts and no number, to the modules that have it."""
+        """Every dotted ending that drops at most three leading parts and neither a number nor its name, to the modules that have it."""
         endings: dict[str, list[str]] = defaultdict(list)
         for name in self.header.tensors:
             if name.endswith(".weight"):
@@ -159,7 +159,7 @@ def _endings(module: str) -> list[str]:
     parts = module.split(".")
     result = []
     for dropped in range(min(_MAX_PREFIX, len(parts) - 1) + 1):
-        if any(part.isdecimal() for part in parts[:dropped]):
+        if any(part.isdecimal() for part in parts[: dropped + 1]):
             break
         result.append(".".join(parts[dropped:]))
     return result

@@ -1,4 +1,4 @@
-"""The strict header reader: every rule answers with its own code, and nothing passes that the official reader refuses."""
+"""The strict header reader: every rule has its own code; nothing passes that the official reader refuses."""
 
 import json
 import struct
@@ -52,7 +52,7 @@ def test_good_file_is_read_as_written(dtype: type, tmp_path: Path) -> None:
             assert header.tensors[name].shape == values.shape
             assert header.tensors[name].nbytes == values.nbytes
             np.testing.assert_array_equal(file.read(name), values)
-            pieces = [piece for piece in file.chunks(name, elements=5)]
+            pieces = list(file.chunks(name, elements=5))
             assert all(piece.size <= 5 for piece in pieces)
             np.testing.assert_array_equal(np.concatenate(pieces or [values.ravel()]), values.ravel())
 
@@ -142,7 +142,8 @@ def test_invented_headers_never_pass_where_the_official_reader_objects(header: d
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["F32", "F16", "I8", "U64", "F4"]), st.lists(st.integers(0, 4), max_size=3)), max_size=5
+        st.tuples(st.sampled_from(["F32", "F16", "I8", "U64", "F4"]), st.lists(st.integers(0, 4), max_size=3)),
+        max_size=5,
     )
 )
 def test_every_well_tiled_file_is_accepted(parts: list[tuple[str, list[int]]]) -> None:
