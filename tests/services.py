@@ -26,6 +26,7 @@ import boto3
 import psycopg
 import redis
 from botocore.exceptions import ClientError
+
 from hub.stack import environment
 from hub.stack.process import Command, Process, python_command
 from hub.stack.services import services as embedded_services
@@ -164,10 +165,14 @@ def live_hub() -> Iterator[LiveHub]:
 
 
 def _live_commands(port: int, variables: dict[str, str], state: Path) -> list[Command]:
-    web = python_command("-m", "gunicorn", "hub.wsgi:application", "--bind", f"127.0.0.1:{port}", "--threads", "8",
-                         "--workers", "1", "--timeout", "120", "--no-control-socket", "--access-logfile", "-")  # fmt: skip
-    worker = python_command("-m", "celery", "-A", "hub", "worker", "-Q", "fast,heavy,gpu", "-c", "2", "-n", "live@tests",
-                            "--without-gossip", "--without-mingle", "-l", "INFO", "-B", "-s", str(state / "beat"))  # fmt: skip
+    web = python_command(
+        "-m", "gunicorn", "hub.wsgi:application", "--bind", f"127.0.0.1:{port}", "--threads", "8", "--workers", "1",
+        "--timeout", "120", "--no-control-socket", "--access-logfile", "-",
+    )  # fmt: skip
+    worker = python_command(
+        "-m", "celery", "-A", "hub", "worker", "-Q", "fast,heavy,gpu", "-c", "2", "-n", "live@tests",
+        "--without-gossip", "--without-mingle", "-l", "INFO", "-B", "-s", str(state / "beat"),
+    )  # fmt: skip
     more = {"environment": variables, "folder": ROOT, "grace_seconds": 5.0}
     return [Command("web", web, **more), Command("worker", worker, **more)]
 

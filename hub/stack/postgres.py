@@ -48,10 +48,8 @@ class Postgres:
         )  # fmt: skip
         password = self.values["DATABASE_PASSWORD"]
         self._run("postgres", "--single", "-D", str(fresh), "template1", script="CREATE EXTENSION vector;\n")
-        self._run(
-            "postgres", "--single", "-D", str(fresh), "postgres",
-            script=f"CREATE ROLE tessera LOGIN CREATEDB PASSWORD '{password}';\nCREATE DATABASE tessera OWNER tessera;\n",
-        )  # fmt: skip
+        role = f"CREATE ROLE tessera LOGIN CREATEDB PASSWORD '{password}';\nCREATE DATABASE tessera OWNER tessera;\n"
+        self._run("postgres", "--single", "-D", str(fresh), "postgres", script=role)
         fresh.rename(self.data)
 
     def command(self) -> Command:
@@ -80,7 +78,7 @@ class Postgres:
 
     def speaks(self, line: str) -> bool:
         """Whether a log line is worth a reader's time."""
-        return " LOG: " not in line
+        return " LOG: " not in line and "system is starting up" not in line
 
     def _run(self, program: str, *words: str, script: str | None = None) -> None:
         kwargs = {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}

@@ -78,25 +78,16 @@ def available() -> Iterator[None]:
 
     Does nothing but yield when the hub is up, or when every service was given from outside.
     """
+    from hub.stack.beginning import begin
+
     state = Path(os.environ["TESSERA_STATE"])
     values = environment.read(state)
     if not any(environment.is_embedded(name, values) for name in environment.GROUPS):
         yield
         return
     with services(state):
-        _bring_up_to_date()
+        begin()
         yield
-
-
-def _bring_up_to_date() -> None:
-    """Migrate a database that is behind the code; the bucket is made by the first write."""
-    from django.core.management import call_command
-    from django.db import connection
-    from django.db.migrations.executor import MigrationExecutor
-
-    executor = MigrationExecutor(connection)
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        call_command("migrate", verbosity=0)
 
 
 def wait_for(parts: list[Part], seconds: float = START_SECONDS) -> None:

@@ -46,4 +46,4 @@ class Valkey:
 
     def speaks(self, line: str) -> bool:
         """Whether a log line is worth a reader's time."""
-        return "overcommit" not in line
+        return not any(word in line for word in ("overcommit", "signal-handler", "ready to exit"))

@@ -4,7 +4,6 @@ import os
 
 import psycopg
 import pytest
-import redis
 
 
 def test_database_refuses_a_wrong_password(services):
