@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -127,7 +127,6 @@ def claim(job_id: str, worker: str) -> Running | None:
 
 def run_job(job_id: str, worker: str = "") -> None:
     """Claim and do one job. Never raises for what the job itself does: the row says how it ended."""
-    close_old_connections()
     running = claim(job_id, worker or socket.gethostname())
     if running is None:
         return

@@ -3,14 +3,13 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError, transaction
 
 from hub.accounts.models import Role
 from hub.accounts.registration import register_organisation, register_person
-from hub.stack.services import services
+from hub.stack import services
 
 
 class Command(BaseCommand):
@@ -28,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--state", help="State folder of the embedded services.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with services(settings.STATE):
+        with services.available():
             try:
                 with transaction.atomic():
                     self.stdout.write(self._create(options))

@@ -3,10 +3,9 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from hub.stack.services import services
+from hub.stack import services
 from hub.store.verify import verify
 
 
@@ -18,7 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--state", help="State folder of the embedded services.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with services(settings.STATE):
+        with services.available():
             report = verify(hashes=options["hashes"])
         for title, rows in (
             ("missing in the store", report.missing),

@@ -3,10 +3,9 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from hub.stack.services import services
+from hub.stack import services
 from hub.store.collect import collect
 
 
@@ -17,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("--state", help="State folder of the embedded services.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with services(settings.STATE):
+        with services.available():
             done = collect()
         self.stdout.write(
             f"{done.marked} marked, {done.deleted} deleted ({done.bytes_freed} bytes), "

@@ -1,0 +1,155 @@
+"""Repositories are real git objects behind one door; a commit is whole or not at all."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hub.accounts.actor import actor_for
+from hub.repos import lifecycle, trees
+from hub.repos.changes import Delete, DeleteFolder, Inline, Put
+from hub.repos.commits import BadChange, Conflict, commit
+from hub.repos.models import Commit, GitObject, Kind
+from hub.repos.policy import Refused
+from hub.rights import Denied
+from hub.store.models import Blob
+from hub.store.verify import verify
+from tests.people import People, make_repo, put
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 50
+
+
+def test_git_itself_accepts_every_object(people: People, tmp_path: Path) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"README.md": b"---\nlicense: mit\n---\nhi", "a/b/c.txt": b"x", "pic.png": PNG})
+    head = put(people.alice, repo, {"a/b/c.txt": b"y"})
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    for row in GitObject.objects.filter(repo=repo):
+        written = subprocess.run(
+            ["git", "-C", tmp_path, "hash-object", "-w", "-t", row.kind, "--stdin"],
+            input=bytes(row.data), capture_output=True, check=True,
+        )  # fmt: skip
+        assert written.stdout.decode().strip() == row.sha
+    log = subprocess.run(["git", "-C", tmp_path, "log", "--format=%H %an %s", head.sha], capture_output=True, text=True)
+    assert log.stdout.splitlines()[0] == f"{head.sha} alice Add a/b/c.txt"
+    subprocess.run(["git", "-C", tmp_path, "fsck", "--strict", head.sha], check=True)
+    shown = subprocess.run(["git", "-C", tmp_path, "show", f"{head.sha}:pic.png"], capture_output=True, text=True).stdout
+    assert shown.startswith("version https://git-lfs.github.com/spec/v1\noid sha256:")
+
+
+def test_the_head_tells_kind_and_claims(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    commit_ = put(people.alice, repo, {"README.md": b"---\nlicense: mit\n---\nhi", "config.json": b"{}"})
+    repo.refresh_from_db()
+    assert (repo.head, repo.kind, repo.card) == (commit_.sha, Kind.BASE, {"license": "mit"})
+
+
+def test_a_stale_parent_writes_nothing(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    first = put(people.alice, repo, {"a.txt": b"1"})
+    second = put(people.alice, repo, {"a.txt": b"2"}, parent=first.sha)
+    before = GitObject.objects.filter(repo=repo).count()
+    with pytest.raises(Conflict) as caught:
+        put(people.alice, repo, {"a.txt": b"3"}, parent=first.sha)
+    assert caught.value.head == second.sha
+    assert GitObject.objects.filter(repo=repo).count() == before
+
+
+def test_a_retry_gives_the_same_commit(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    first = put(people.alice, repo, {"a.txt": b"1"})
+    second = put(people.alice, repo, {"a.txt": b"2"}, parent=first.sha)
+    assert put(people.alice, repo, {"a.txt": b"2"}, parent=first.sha) == second
+    assert put(people.alice, repo, {"a.txt": b"2"}) == second
+    assert Commit.objects.filter(repo=repo).count() == 2
+
+
+def test_deletes(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    actor = actor_for(people.alice)
+    put(people.alice, repo, {"a.txt": b"1", "f/b.txt": b"2", "f/g/c.txt": b"3"})
+    head = commit(actor=actor, repo=repo, changes_=[Delete("a.txt"), DeleteFolder("f/g/")], message="less")
+    assert list(trees.flatten(repo, head.tree)) == ["f/b.txt"]
+    with pytest.raises(trees.EntryNotFound, match="A file with this name doesn't exist"):
+        commit(actor=actor, repo=repo, changes_=[Delete("a.txt")], message="again")
+    empty = commit(actor=actor, repo=repo, changes_=[DeleteFolder("f")], message="nothing left")
+    assert trees.flatten(repo, empty.tree) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("../x.txt", b""), ("/etc/x.txt", b""), ("a/../b.txt", b""), ("a\\b.txt", b""), (".git/config.txt", b""),
+        ("a\x00.txt", b""), ("a\u202eb.txt", b""), ("con.txt", b""), ("a/b/c/d/e/f/g/h/i.txt", b""), ("x.txt.", b""),
+        ("model.bin", b""), ("m.pkl", b""), ("a.zip", b""), ("run.sh", b""), ("noending", b""),
+        ("x.safetensors", b"\x80\x04\x95abc"), ("x.txt", b"PK\x03\x04zipzip"), ("x.png", b"not a png"),
+        ("x.json", b'{"a": "\x00"}'), ("README.md", b"---\na: [\n---\n"), ("README.md", b"x" * (1024 * 1024 + 1)),
+        ("README.md", b"---\na: &a [x,x]\nb: [*a,*a]\n---\n"), ("adapter_config.json", b"{nonsense"),
+        ("adapter_model.safetensors", b"\xff" * 20),
+    ],
+)  # fmt: skip
+def test_what_breaks_a_rule_is_refused_whole(people: People, path: str, data: bytes) -> None:
+    repo = make_repo(people.alice, "x")
+    with pytest.raises(Refused) as caught:
+        put(people.alice, repo, {"fine.txt": b"fine", path: data})
+    assert len(str(caught.value)) > 20
+    assert not GitObject.objects.filter(repo=repo).exists()
+    assert not Blob.objects.exists()
+
+
+def test_twins_by_case_and_files_that_are_folders(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"Notes.txt": b"1"})
+    with pytest.raises(Refused, match="only in case"):
+        put(people.alice, repo, {"notes.txt": b"2"})
+    with pytest.raises(BadChange, match="file and a folder"):
+        put(people.alice, repo, {"Notes.txt/x.txt": b"2"})
+
+
+def test_who_may_commit(people: People) -> None:
+    repo = make_repo(people.acme, "team", by=people.alice)
+    put(people.bob, repo, {"a.txt": b"1"})
+    for stranger in (people.charlie, people.mary):
+        with pytest.raises(Denied):
+            put(stranger, repo, {"a.txt": b"2"})
+
+
+def test_refs(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    first = put(people.alice, repo, {"a.txt": b"1"})
+    actor = actor_for(people.alice)
+    lifecycle.create_branch(actor=actor, repo=repo, name="feature/one")
+    lifecycle.create_tag(actor=actor, repo=repo, name="v1")
+    put(people.alice, repo, {"a.txt": b"2"}, branch="feature/one")
+    assert trees.resolve_commit(repo, "v1") == trees.resolve_commit(repo, "main") == first
+    assert trees.resolve_commit(repo, first.sha[:8]) == first
+    assert trees.resolve_commit(repo, "feature/one") != first
+    for bad in ("refs/x", "a..b", "-x", "a.lock", "deadbeef"):
+        with pytest.raises(BadChange):
+            lifecycle.create_branch(actor=actor, repo=repo, name=bad)
+    with pytest.raises(lifecycle.Exists):
+        lifecycle.create_tag(actor=actor, repo=repo, name="v1")
+    with pytest.raises(BadChange):
+        lifecycle.delete_branch(actor=actor, repo=repo, name="main")
+    with pytest.raises(trees.RevisionNotFound):
+        put(people.alice, repo, {"a.txt": b"2"}, branch="nowhere")
+
+
+def test_equal_bytes_are_stored_once_and_verified(people: People) -> None:
+    for owner in (people.alice, people.bob):
+        put(owner, make_repo(owner, "x"), {"pic.png": PNG})
+    assert Blob.objects.count() == 1
+    report = verify(hashes=True)
+    assert report.checked == 1
+    assert not (report.missing or report.wrong_hash)
+
+
+def test_a_small_file_sent_as_a_blob_is_readable_again(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    head = put(people.alice, repo, {"pic.png": PNG, "n.txt": b"hello"})
+    files = trees.list_files(repo, head)
+    assert files["pic.png"].read() == PNG
+    assert b"".join(files["pic.png"].stream(3, 9)) == PNG[3:9]
+    assert files["n.txt"].read() == b"hello"
+    assert files["n.txt"].blob is None
+    assert Put("n.txt", Inline(b"hello")).path == "n.txt"

@@ -1,0 +1,88 @@
+"""Change requests: proposed, judged by somebody else, merged three ways."""
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from hub.repos import trees
+from hub.review import change_requests, decisions
+from hub.review.models import ChangeRequest, Decision, State
+from hub.rights import Denied
+from tests.people import People, make_repo, put
+
+
+@pytest.fixture
+def request_(people: People) -> ChangeRequest:
+    """Bob proposes a file to Charlie's repo."""
+    repo = make_repo(people.charlie, "x")
+    put(people.charlie, repo, {"a.txt": b"1", "b.txt": b"1"})
+    opened = change_requests.open_change_request(actor=people.actor("bob"), repo=repo, title="Better", description="why")
+    put(people.bob, repo, {"a.txt": b"2"}, branch=opened.ref)
+    return opened
+
+
+def head(request: ChangeRequest) -> str:
+    return trees.resolve_commit(request.repo, request.ref).sha
+
+
+def test_approval_merges(people: People, request_: ChangeRequest) -> None:
+    put(people.charlie, request_.repo, {"b.txt": b"theirs"})
+    decisions.decide(actor=people.actor("mary"), request=request_, verdict="approve", sha=head(request_))
+    request_.refresh_from_db()
+    merged = trees.resolve_commit(request_.repo, "main")
+    files = trees.list_files(request_.repo, merged)
+    assert (request_.state, request_.merged_as) == (State.MERGED, merged.sha)
+    assert (files["a.txt"].read(), files["b.txt"].read()) == (b"2", b"theirs")
+    assert len(merged.parents) == 2
+
+
+def test_a_decision_is_bound_to_what_was_seen(people: People, request_: ChangeRequest) -> None:
+    seen = head(request_)
+    put(people.bob, request_.repo, {"a.txt": b"evil"}, branch=request_.ref)
+    with pytest.raises(decisions.Moved):
+        decisions.decide(actor=people.actor("mary"), request=request_, verdict="approve", sha=seen)
+
+
+def test_nobody_decides_their_own(people: People) -> None:
+    repo = make_repo(people.mary, "hers")
+    put(people.mary, repo, {"a.txt": b"1"})
+    opened = change_requests.open_change_request(actor=people.actor("bob"), repo=repo, title="t")
+    put(people.bob, repo, {"a.txt": b"2"}, branch=opened.ref)
+    with pytest.raises(Denied):
+        decisions.decide(actor=people.actor("mary"), request=opened, verdict="approve", sha=head(opened))
+    with pytest.raises(Denied):
+        decisions.decide(actor=people.actor("bob"), request=opened, verdict="approve", sha=head(opened))
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Decision.objects.create(
+            change_request=opened, maintainer=people.bob, author=people.bob, verdict="approve", sha=head(opened)
+        )
+
+
+def test_a_refusal_needs_a_reason_and_closes(people: People, request_: ChangeRequest) -> None:
+    with pytest.raises(change_requests.NotPossible, match="Say why"):
+        decisions.decide(actor=people.actor("mary"), request=request_, verdict="reject", sha=head(request_))
+    decisions.decide(actor=people.actor("mary"), request=request_, verdict="reject", sha=head(request_), reason="no")
+    request_.refresh_from_db()
+    assert request_.state == State.CLOSED
+
+
+def test_conflicts_name_the_files(people: People, request_: ChangeRequest) -> None:
+    put(people.charlie, request_.repo, {"a.txt": b"3"})
+    assert change_requests.conflicts(request_) == ["a.txt"]
+    with pytest.raises(change_requests.MergeConflict, match=r"a\.txt"):
+        change_requests.merge(actor=people.actor("charlie"), request=request_)
+
+
+def test_only_the_author_writes_its_ref(people: People, request_: ChangeRequest) -> None:
+    with pytest.raises(Denied):
+        put(people.alice, request_.repo, {"a.txt": b"x"}, branch=request_.ref)
+    put(people.charlie, request_.repo, {"a.txt": b"owner may"}, branch=request_.ref)
+
+
+def test_the_queue_counts_checks_in_one_query(people: People, request_: ChangeRequest, django_assert_num_queries: object) -> None:
+    from hub.review.checks import write_check
+
+    write_check(repo=request_.repo, sha=head(request_), name="finite", verdict="fail", summary="NaN in lora_A.")
+    write_check(repo=request_.repo, sha=head(request_), name="card", verdict="pass", summary="The card is complete.")
+    with django_assert_num_queries(1):  # type: ignore[operator]
+        rows = list(decisions.queue(people.actor("mary")))
+    assert [(row.number, row.passed, row.failed) for row in rows] == [(1, 1, 1)]
