@@ -1,0 +1,149 @@
+"""What an adapter adds to one weight: a matrix ΔW, kept as two thin factors for as long as possible.
+
+A LoRA layer is `LowRank(left, right)` with ΔW = left · right (the scaling is already inside); vectors and the results
+of element-wise methods are `Dense`. Vectors are matrices of one row. Values are computed in fixed row blocks, so two
+passes over the same delta see the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+BLOCK_ROWS = 256
+RANK_TOLERANCE = 1e-6
+
+
+class Delta(Protocol):
+    """A matrix of shape (rows, columns) that can be read a few rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)"""
+        ...
+
+    def rows(self, selection: slice | Array) -> Array:
+        """The chosen rows in float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """ΔW = left · right with left (m × r) and right (r × n); rank 0 is the zero matrix."""
+
+    left: Array
+    right: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)"""
+        return self.left.shape[0], self.right.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """Number of columns of the left factor (an upper bound of the true rank)."""
+        return int(self.left.shape[1])
+
+    def rows(self, selection: slice | Array) -> Array:
+        """The chosen rows in float32."""
+        return (self.left[selection] @ self.right).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix with all its values."""
+
+    values: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)"""
+        return self.values.shape[0], self.values.shape[1]
+
+    def rows(self, selection: slice | Array) -> Array:
+        """The chosen rows in float32."""
+        return self.values[selection].astype(np.float32, copy=False)
+
+
+def zero(shape: tuple[int, int]) -> LowRank:
+    """The delta of an adapter that leaves this weight alone."""
+    return LowRank(np.zeros((shape[0], 0), np.float32), np.zeros((0, shape[1]), np.float32))
+
+
+def blocks(shape: tuple[int, int]) -> Iterator[slice]:
+    """The row blocks in which every pass over a delta of this shape is made."""
+    return (slice(start, min(start + BLOCK_ROWS, shape[0])) for start in range(0, shape[0], BLOCK_ROWS))
+
+
+def dense(delta: Delta) -> Array:
+    """All values (m × n, float32)."""
+    if isinstance(delta, Dense):
+        return delta.rows(slice(None))
+    values = np.empty(delta.shape, np.float32)
+    for block in blocks(delta.shape):
+        values[block] = delta.rows(block)
+    return values
+
+
+def inner(one: Delta, other: Delta) -> float:
+    """Frobenius inner product ⟨one, other⟩ in float64; for two factored deltas without forming either matrix."""
+    if isinstance(one, LowRank) and isinstance(other, LowRank):
+        if not (one.rank and other.rank):
+            return 0.0
+        lefts = one.left.T.astype(np.float64) @ other.left.astype(np.float64)
+        rights = one.right.astype(np.float64) @ other.right.T.astype(np.float64)
+        return float(np.sum(lefts * rights))
+    parts = (
+        np.vdot(one.rows(block).astype(np.float64), other.rows(block).astype(np.float64)) for block in blocks(one.shape)
+    )
+    return float(sum(parts))
+
+
+def norm(delta: Delta) -> float:
+    """Frobenius norm in float64."""
+    return float(np.sqrt(max(inner(delta, delta), 0.0)))
+
+
+def weighted_sum(deltas: Sequence[Delta], coefficients: Sequence[float]) -> Delta:
+    """Σ cᵢ·ΔWᵢ: exact and factored (the ranks add up) when all are factored, otherwise dense.
+
+    Factored: left = [c₁L₁ | c₂L₂ | …], right = [R₁; R₂; …]. Raises ValueError if there is no delta.
+    """
+    if not deltas:
+        raise ValueError("There is nothing to add up. Give at least one delta.")
+    if all(isinstance(delta, LowRank) for delta in deltas):
+        pairs = [(d, c) for d, c in zip(deltas, coefficients, strict=True) if isinstance(d, LowRank) and c and d.rank]
+        if not pairs:
+            return zero(deltas[0].shape)
+        left = np.concatenate([d.left * d.left.dtype.type(c) for d, c in pairs], axis=1)
+        return LowRank(left, np.concatenate([d.right for d, _ in pairs], axis=0))
+    total = np.zeros(deltas[0].shape, np.float32)
+    for delta, coefficient in zip(deltas, coefficients, strict=True):
+        if coefficient:
+            for block in blocks(delta.shape):
+                total[block] += np.float32(coefficient) * delta.rows(block)
+    return Dense(total)
+
+
+def svd(delta: Delta) -> tuple[Array, Array, Array]:
+    """Thin singular value decomposition U (m × k), σ (k), V (n × k) in float64, k the numerical rank.
+
+    A factored delta is never multiplied out: QR of both factors, then the SVD of the small core. Directions with
+    σ ≤ 1e-6·σ₁ are noise and left out.
+    """
+    if isinstance(delta, LowRank):
+        left_basis, left_core = np.linalg.qr(delta.left.astype(np.float64))
+        right_basis, right_core = np.linalg.qr(delta.right.T.astype(np.float64))
+        u, sigma, vt = np.linalg.svd(left_core @ right_core.T, full_matrices=False)
+        u, v = left_basis @ u, right_basis @ vt.T
+    else:
+        u, sigma, vt = np.linalg.svd(dense(delta).astype(np.float64), full_matrices=False)
+        v = vt.T
+    kept = int(np.count_nonzero(sigma > RANK_TOLERANCE * sigma[0])) if sigma.size else 0
+    return u[:, :kept], sigma[:kept], v[:, :kept]

@@ -1,0 +1,95 @@
+"""mergekit's recipes in our words: the same shape, its own defaults, and a clear refusal of what has no counterpart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from merges.recipes.schema import Problem, RecipeError
+
+METHODS = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
+_KEYS = ("merge_method", "models", "base_model", "parameters", "dtype", "out_dtype")
+_PARAMETERS = ("weight", "density", "normalize", "lambda", "rescale", "int8_mask", "t")
+
+
+def is_mergekit(raw: Mapping[str, Any]) -> bool:
+    """Whether a recipe is written the way mergekit writes it."""
+    return any(key in raw for key in ("models", "slices", "base_model"))
+
+
+def translated(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same merge as one of our recipes, mergekit's defaults written out (TIES density 1, weights normalised).
+
+    `path+adapter` names the adapter; an entry that only repeats the base is dropped. Raises RecipeError for layer
+    slices, gradients over layers, and methods that are not here.
+    """
+    if "slices" in raw:
+        _refuse("slices", "Layer slices cannot be merged from adapters. Use models instead.")
+    for key in raw:
+        if key not in _KEYS:
+            _refuse(str(key), f"mergekit's {str(key)[:80]!r} has no meaning for adapters. Remove it.")
+    method, models = raw.get("merge_method"), raw.get("models")
+    if method not in METHODS:
+        _refuse("merge_method", f"mergekit's method {str(method)[:80]!r} is not here. Known: {', '.join(METHODS)}.")
+    if not isinstance(models, list):
+        _refuse("models", "models must be a list. List the adapters to merge.")
+    common = _settings("parameters", raw.get("parameters"))
+    inputs = [_input(f"models[{position}]", entry, common, method) for position, entry in enumerate(models)]
+    base = raw.get("base_model")
+    result: dict[str, Any] = {"inputs": [entry for entry in inputs if entry["adapter"] != base]}
+    result |= _method(str(method), common)
+    if base is not None:
+        result["base"] = base
+    dtype = raw.get("out_dtype", raw.get("dtype"))
+    return result | ({"output": {"dtype": dtype}} if dtype is not None else {})
+
+
+def _input(place: str, entry: Any, common: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    known = isinstance(entry, Mapping) and not set(entry) - {"model", "parameters"}
+    if not known or not isinstance(entry.get("model"), str):
+        _refuse(place, f"{place} must hold model and, if wanted, parameters.")
+    own = {**common, **_settings(f"{place}.parameters", entry.get("parameters"))}
+    result = {"adapter": str(entry["model"]).rpartition("+")[2], "weight": own.get("weight", 1.0)}
+    if method == "ties" or str(method).startswith("dare"):
+        result["density"] = own.get("density", 1.0)
+    return result
+
+
+def _method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    scale = {"lambda": given.get("lambda", 1.0)}
+    if name == "linear":
+        if given.get("normalize", True):
+            return {"merge_method": "mean"}
+        return {"merge_method": "task_arithmetic", "parameters": {"lambda": 1.0}}
+    if name == "slerp":
+        return {"merge_method": "slerp", "parameters": {"t": given.get("t", 0.5)}}
+    if name == "task_arithmetic":
+        if given.get("normalize", False):
+            return {"merge_method": "mean"}
+        return {"merge_method": "task_arithmetic", "parameters": scale}
+    normalize = {"normalize": "weight" if given.get("normalize", name == "ties") else "none"}
+    if name == "ties":
+        return {"merge_method": "ties", "parameters": {**scale, **normalize}}
+    if given.get("rescale", True) is not True:
+        _refuse("parameters.rescale", "DARE without rescaling is not here. Remove rescale or set it to true.")
+    if name == "dare_linear" and given.get("normalize", False):
+        _refuse("parameters.normalize", "dare_linear with normalised weights is not here. Divide the weights yourself.")
+    variant = {"combine": name.removeprefix("dare_"), "rescale": "l1"}
+    return {"merge_method": "dare", "parameters": {**scale, **normalize, **variant}}
+
+
+def _settings(place: str, raw: Any) -> dict[str, Any]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        _refuse(place, f"{place} must be a mapping of names to values.")
+    for key, value in raw.items():
+        if key not in _PARAMETERS:
+            _refuse(f"{place}.{key}", f"mergekit's parameter {str(key)[:80]!r} is not here. Remove it.")
+        if isinstance(value, list):
+            _refuse(f"{place}.{key}", f"{key} differs from layer to layer, which is not supported. Give one value.")
+    return dict(raw)
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise RecipeError([Problem(field, "error", message)])

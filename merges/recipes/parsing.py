@@ -1,0 +1,182 @@
+"""A recipe's text or dictionary to a checked `Recipe`; everything wrong is named at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from merges.methods import METHODS, Method
+from merges.recipes.mergekit import is_mergekit, translated
+from merges.recipes.reading import read_text
+from merges.recipes.schema import DTYPES, FORMS, HEADS, SUM_OF_RANKS, Base, Input, Output, Problem, Recipe, RecipeError
+
+MAX_INPUTS = 256
+MAX_RANK = 4096
+MAX_NAME = 300
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def parse(data: Mapping[str, Any] | str) -> Recipe:
+    """Check a recipe (YAML text or dictionary, ours or mergekit's) and fill in every default.
+
+    Raises RecipeError with all problems found: unknown keys by name, unknown methods, values out of range or not
+    finite, inputs that are missing or too many.
+    """
+    raw = read_text(data) if isinstance(data, str) else dict(data)
+    return _Parser().recipe(translated(raw) if is_mergekit(raw) else raw)
+
+
+class _Parser:
+    """Collects problems while it reads, so that one look shows all of them."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def recipe(self, raw: Mapping[str, Any]) -> Recipe:
+        """The recipe, or RecipeError if anything was wrong."""
+        self.known("recipe", raw, ("merge_method", "base", "inputs", "parameters", "output"))
+        method = self.method(raw.get("merge_method"))
+        base = self.base(raw.get("base"))
+        inputs = self.inputs(raw.get("inputs"), method)
+        parameters = self.parameters(raw.get("parameters"), method, len(inputs))
+        output = self.output(raw.get("output"), method)
+        if self.problems or method is None:
+            raise RecipeError(self.problems)
+        return Recipe(method.name, inputs, parameters, output, base)
+
+    def method(self, name: Any) -> Method | None:
+        """The method's declaration."""
+        if isinstance(name, str) and name in METHODS:
+            return METHODS[name]
+        if name is None:
+            self.error("merge_method", f"merge_method is missing. Choose one of {', '.join(METHODS)}.")
+        else:
+            self.error("merge_method", f"There is no method {_shown(name)}. Choose one of {', '.join(METHODS)}.")
+        return None
+
+    def base(self, raw: Any) -> Base | None:
+        """The base, given as a name or as model and revision."""
+        if raw is None:
+            return None
+        entry = self.mapping("base", {"model": raw} if isinstance(raw, str) else raw, ("model", "revision"))
+        revision = self.text("base.revision", entry.get("revision"), True)
+        return Base(self.text("base.model", entry.get("model")) or "", revision)
+
+    def inputs(self, raw: Any, method: Method | None) -> tuple[Input, ...]:
+        """The inputs in their order; a bare name is an adapter with weight 1."""
+        if not isinstance(raw, list) or not raw:
+            self.error("inputs", "inputs is missing or empty. List at least two adapters.")
+            return ()
+        if len(raw) > MAX_INPUTS:
+            self.error("inputs", f"{len(raw)} inputs; at most {MAX_INPUTS} can be merged at once.")
+            return ()
+        return tuple(self.input(f"inputs[{position}]", entry, method) for position, entry in enumerate(raw))
+
+    def input(self, place: str, raw: Any, method: Method | None) -> Input:
+        """One input; settings the method allows per input stand beside the weight."""
+        per_input = [parameter for parameter in method.parameters if parameter.per_input] if method else []
+        known = ("adapter", "revision", "sha256", "weight", *(parameter.name for parameter in per_input))
+        entry = self.mapping(place, {"adapter": raw} if isinstance(raw, str) else raw, known if method else None)
+        sha256 = self.text(f"{place}.sha256", entry.get("sha256"), True)
+        if sha256 is not None and not _SHA256.fullmatch(sha256):
+            self.error(f"{place}.sha256", "sha256 must be the 64 hexadecimal digits of adapter_model.safetensors.")
+        own = {parameter.name: entry[parameter.name] for parameter in per_input if parameter.name in entry}
+        for parameter in per_input:
+            if parameter.name in own and (problem := parameter.problem(own[parameter.name])):
+                self.error(f"{place}.{parameter.name}", problem)
+        own = {name: float(value) for name, value in own.items() if isinstance(value, int | float)}
+        return Input(
+            adapter=self.text(f"{place}.adapter", entry.get("adapter")) or "",
+            revision=self.text(f"{place}.revision", entry.get("revision"), True),
+            sha256=sha256,
+            weight=self.number(f"{place}.weight", entry.get("weight", 1.0)),
+            parameters=own,
+        )
+
+    def parameters(self, raw: Any, method: Method | None, inputs: int) -> dict[str, Any]:
+        """The method's parameters, defaults filled in."""
+        given = self.mapping("parameters", {} if raw is None else raw, None)
+        if method is None:
+            return {}
+        known = [parameter.name for parameter in method.parameters]
+        self.known("parameters", given, known)
+        good = {}
+        for name in known:
+            parameter = method.parameter(name)
+            if name not in given or parameter is None:
+                continue
+            if problem := parameter.problem(given[name]):
+                self.error(f"parameters.{name}", problem)
+            else:
+                good[name] = given[name]
+        return method.filled(good, inputs)
+
+    def output(self, raw: Any, method: Method | None) -> Output:
+        """The output; without a form, exact where the method stays factored, else the sum of the inputs' ranks."""
+        entry = self.mapping("output", {} if raw is None else raw, ("form", "rank", "dtype", "heads"))
+        exact = method is None or method.exact_on_lora
+        form = entry.get("form", "rank" if "rank" in entry or not exact else "exact")
+        form = self.choice("output.form", form, FORMS)
+        if form == "stacked" and not exact:
+            self.error("output.form", f"{method and method.name} has no factors to stack. Choose rank or exact.")
+        rank = entry.get("rank", SUM_OF_RANKS if form == "rank" else None)
+        if form != "rank" and rank is not None:
+            self.error("output.rank", f"rank has no meaning with form {form}. Remove it or set form to rank.")
+        elif form == "rank" and rank != SUM_OF_RANKS and (type(rank) is not int or not 1 <= rank <= MAX_RANK):
+            self.error("output.rank", f"rank must be a whole number from 1 to {MAX_RANK} or sum, not {_shown(rank)}.")
+        return Output(
+            form=form,
+            rank=rank,
+            dtype=self.choice("output.dtype", entry.get("dtype", "float32"), DTYPES),
+            heads=self.choice("output.heads", entry.get("heads", "keep"), HEADS),
+        )
+
+    def mapping(self, place: str, raw: Any, known: Collection[str] | None) -> dict[str, Any]:
+        """`raw` if it is a mapping of known keys."""
+        if not isinstance(raw, Mapping):
+            self.error(place, f"{place} must be a mapping of names to values, not {_shown(raw)}.")
+            return {}
+        if known is not None:
+            self.known(place, raw, known)
+        return dict(raw)
+
+    def known(self, place: str, raw: Mapping[Any, Any], known: Collection[str]) -> None:
+        """Name every key that means nothing here."""
+        for key in raw:
+            if key not in known:
+                listed = ", ".join(known) or "none"
+                self.error(f"{place}.{str(key)[:80]}", f"{_shown(key)} is not known in {place}. Known: {listed}.")
+
+    def text(self, place: str, raw: Any, optional: bool = False) -> str | None:
+        """A short text."""
+        if raw is None and optional:
+            return None
+        if not isinstance(raw, str) or not raw.strip() or len(raw) > MAX_NAME or not raw.isprintable():
+            self.error(place, f"{place} must be a text of at most {MAX_NAME} letters, not {_shown(raw)}.")
+            return None
+        return raw.strip()
+
+    def number(self, place: str, raw: Any) -> float:
+        """A finite number of sensible size."""
+        if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw) or abs(raw) > 1000:
+            self.error(place, f"{place} must be a finite number between -1000 and 1000, not {_shown(raw)}.")
+            return 0.0
+        return float(raw)
+
+    def choice(self, place: str, raw: Any, choices: tuple[str, ...]) -> str:
+        """One of a few words."""
+        if raw not in choices:
+            self.error(place, f"{place} must be one of {', '.join(choices)}, not {_shown(raw)}.")
+            return choices[0]
+        return str(raw)
+
+    def error(self, place: str, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(place, "error", message))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

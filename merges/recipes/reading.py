@@ -1,0 +1,53 @@
+"""Recipe text to plain dictionaries: YAML without tags, aliases, duplicate keys or surprises of size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from merges.recipes.schema import Problem, RecipeError
+
+MAX_BYTES = 64 * 1024
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses aliases (a few lines can grow to gigabytes) and keys written twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse `*name` before it is expanded."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("Aliases (*name) are not allowed in recipes. Write the value out.")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that is there twice; the second would silently win."""
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.YAMLError(f"The key {twice[0]!r} is written twice. Keep one.")
+        return super().construct_mapping(node, deep)
+
+
+def read_text(text: str) -> dict[str, Any]:
+    """The dictionary a recipe text says. Raises RecipeError."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise _refused(f"The recipe is longer than {MAX_BYTES // 1024} KiB. Remove what is not part of it.")
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader with fewer liberties)
+    except RecursionError:
+        raise _refused("The recipe is nested too deeply to be one.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise _refused(f"The recipe is not valid YAML: {_short(error)}") from None
+    if not isinstance(data, dict):
+        raise _refused("A recipe is a mapping of names to values. Start with 'merge_method: task_arithmetic'.")
+    return data
+
+
+def _short(error: Exception) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"{problem}, line {mark.line + 1}." if mark and problem else str(error)[:300]
+
+
+def _refused(message: str) -> RecipeError:
+    return RecipeError([Problem("recipe", "error", message)])

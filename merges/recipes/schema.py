@@ -1,0 +1,85 @@
+"""What a recipe is once it has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from merges.methods import METHODS, Method
+
+FORMS = ("exact", "stacked", "rank")
+DTYPES = ("float32", "float16", "bfloat16")
+HEADS = ("keep", "mean")
+SUM_OF_RANKS = "sum"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong (error), doubtful (warning) or good to know (info), where, in one or two sentences."""
+
+    field: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot run; `problems` names everything found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(" ".join(problem.message for problem in problems))
+        self.problems = list(problems)
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[list[Problem]]]:
+        """Keep the problems when the error crosses a process boundary."""
+        return type(self), (self.problems,)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model the adapters were made for."""
+
+    model: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """One adapter of the merge. `parameters` are the method's settings given for this input alone."""
+
+    adapter: str
+    revision: str | None = None
+    sha256: str | None = None
+    weight: float = 1.0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """How the result is written.
+
+    `form`: `exact` (numerically minimal rank, nothing lost), `stacked` (the factors side by side, nothing recomputed)
+    or `rank` (the best approximation of `rank`, error reported; "sum" is the sum of the inputs' ranks in each layer).
+    `heads`: keep each parent's head in heads/, or average heads whose labels agree.
+    """
+
+    form: str = "exact"
+    rank: int | str | None = None
+    dtype: str = "float32"
+    heads: str = "keep"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe; `parameters` and `output` have every default filled in."""
+
+    method: str
+    inputs: tuple[Input, ...]
+    parameters: Mapping[str, Any]
+    output: Output
+    base: Base | None = None
+
+    @property
+    def declared(self) -> Method:
+        """The declaration of the recipe's method."""
+        return METHODS[self.method]

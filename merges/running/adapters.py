@@ -1,0 +1,177 @@
+"""An adapter as what it does to the base: one delta for each weight it changes, whatever kind of adapter it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from adapters.formats.errors import FormatError
+from adapters.formats.inspect import inspect_adapter
+from adapters.formats.modules import WeightRole, role_of
+from adapters.formats.peft_config import PeftConfig, parse_config
+from adapters.formats.safetensors_header import Header, TensorInfo, read_header
+from adapters.formats.values import Array, TensorFile
+from merges.methods.deltas import Delta, Dense, LowRank
+from merges.recipes import Problem, RecipeError
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+LABELS = "labels.json"
+
+Kind = Literal["bias", "embedding", "ia3", "linear"]
+_KINDS: Mapping[str, Kind] = {
+    "lora_A": "linear", "lora_embedding_A": "embedding", "lora_bias": "bias", "ia3_l": "ia3",
+}  # fmt: skip
+# A base need not be known here, and an adapter that changes nothing can still be merged.
+_NOT_NEEDED = ("fits_base", "not_all_zero")
+
+
+class Site(NamedTuple):
+    """A place in the base that adapters change: a module path and how it is changed."""
+
+    module: str
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """The name of the weight or vector that changes."""
+        return f"{self.module}.bias" if self.kind == "bias" else self.module
+
+
+@dataclass(frozen=True)
+class LocalAdapter:
+    """An adapter's files in a folder; `name` is owner/name."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter whose files were checked; values are read layer by layer when asked for."""
+
+    name: str
+    folder: Path
+    config: PeftConfig
+    sha256: str
+    facts: dict[str, Any]
+    header: Header
+    roles: dict[tuple[str, str], str]
+    heads: tuple[WeightRole, ...]
+    labels: tuple[str, ...] | None
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """Every place this adapter changes, heads apart."""
+        return frozenset(Site(module, _KINDS[part]) for module, part in self.roles if part in _KINDS)
+
+    def rank(self, site: Site) -> int:
+        """The rank measured in the weights; 0 where there is none."""
+        part = {"linear": "lora_A", "embedding": "lora_embedding_A"}.get(site.kind, "")
+        return self._info(site, part).shape[0] if (site.module, part) in self.roles else 0
+
+    def shape(self, site: Site) -> tuple[int, int]:
+        """(rows, columns) of the delta: outputs × inputs of the factors, one row for a vector."""
+        if site.kind == "ia3":
+            return 1, self._info(site, "ia3_l").count
+        if site.kind == "bias":
+            return 1, self._info(site, "lora_bias").count
+        left, right = _factors(site)
+        return self._info(site, left).shape[0], self._info(site, right).shape[1]
+
+    def vector_shape(self, site: Site) -> tuple[int, ...]:
+        """The shape in which peft stores the vector of an IA3 or bias site."""
+        return self._info(site, "ia3_l" if site.kind == "ia3" else "lora_bias").shape
+
+    def delta(self, site: Site) -> Delta:
+        """The update at one place, float32.
+
+        LoRA: scaling·B·A, kept as (scaling·B, A), scaling α/r or α/√r (Hu et al. 2021, Kalajdzievski 2023).
+        IA3: l − 1, since a vector of ones changes nothing (Liu et al. 2022).
+        """
+        with TensorFile(self.folder / WEIGHTS) as file:
+            if site.kind == "ia3":
+                return Dense(self._read(file, site, "ia3_l").reshape(1, -1) - np.float32(1.0))
+            if site.kind == "bias":
+                return Dense(self._read(file, site, "lora_bias").reshape(1, -1) * self._scaling(site))
+            left, right = _factors(site)
+            return LowRank(self._read(file, site, left) * self._scaling(site), self._read(file, site, right))
+
+    def _scaling(self, site: Site) -> np.float32:
+        part = "lora_A" if (site.module, "lora_A") in self.roles else "lora_embedding_A"
+        scaling = self.config.scaling_of(site.module, self._info(site, part).shape[0])
+        assert scaling is not None
+        return np.float32(scaling)
+
+    def _info(self, site: Site, part: str) -> TensorInfo:
+        return self.header.tensors[self.roles[site.module, part]]
+
+    def _read(self, file: TensorFile, site: Site, part: str) -> Array:
+        return file.read(self.roles[site.module, part]).astype(np.float32, copy=False)
+
+
+def read_adapter(local: LocalAdapter, place: str) -> Adapter:
+    """Check an adapter's files and learn what they change.
+
+    Raises RecipeError naming `place` (the recipe's field) if a file is missing or breaks a rule of its format.
+    """
+    try:
+        raw, weights = (local.folder / CONFIG).read_bytes(), local.folder / WEIGHTS
+        inspection = inspect_adapter(raw, weights, None)
+        config, header = parse_config(raw), read_header(weights)
+    except FileNotFoundError as error:
+        raise _refused(
+            local, place, f"{Path(error.filename).name} is missing. Upload all files of the adapter."
+        ) from None
+    except FormatError as error:
+        raise _refused(local, place, error.message) from None
+    # What a sentence about merging explains better is left to the linter, which sees these facts.
+    unsuited = config.dora or config.peft_type not in ("LORA", "IA3")
+    broken = [item for item in inspection.findings if item.verdict == "fail" and item.name not in _NOT_NEEDED]
+    broken = [item for item in broken if item.name != "finite" and not unsuited]
+    if broken or config.unsupported():
+        raise _refused(local, place, " ".join([*(item.summary for item in broken), *config.unsupported()]))
+    roles = [role_of(name, config) for name in header.tensors]
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    labels = _labels(local, place)
+    return Adapter(
+        name=local.name,
+        folder=local.folder,
+        config=config,
+        sha256=sha256,
+        facts=inspection.facts | {"sha256": sha256} | ({"labels": list(labels)} if labels is not None else {}),
+        header=header,
+        roles={(role.module, role.part): role.name for role in roles if role.part != "head"},
+        heads=tuple(role for role in roles if role.part == "head"),
+        labels=labels,
+    )
+
+
+def _labels(local: LocalAdapter, place: str) -> tuple[str, ...] | None:
+    path = local.folder / LABELS
+    if not path.is_file():
+        return None
+    try:
+        labels = json.loads(path.read_bytes())
+    except ValueError:
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise _refused(
+            local, place, "labels.json is not a list of label names. Write them in the order of the outputs."
+        )
+    return tuple(labels)
+
+
+def _factors(site: Site) -> tuple[str, str]:
+    return ("lora_B", "lora_A") if site.kind == "linear" else ("lora_embedding_B", "lora_embedding_A")
+
+
+def _refused(local: LocalAdapter, place: str, message: str) -> RecipeError:
+    return RecipeError([Problem(place, "error", f"{local.name}: {message}")])

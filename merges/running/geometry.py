@@ -1,0 +1,60 @@
+"""How the inputs lie to each other: cosines over the whole adapter, and how much of their mass cancels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from merges.methods import Layer
+from merges.methods.deltas import inner
+
+SAMPLED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Mass of the weighted updates, and what is left of it after adding them up, both over the whole layer."""
+
+    mass: float
+    left: float
+
+    @property
+    def share(self) -> float:
+        """1 − |Σ wᵢτᵢ| / Σ |wᵢτᵢ|: 0 if all signs agree, 1 if everything cancels."""
+        return max(0.0, 1.0 - self.left / self.mass) if self.mass else 0.0
+
+
+def conflict(layer: Layer) -> Conflict:
+    """Sign conflict of one layer, on at most 256 evenly spaced rows, so that it never costs more than merging."""
+    count = layer.shape[0]
+    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLED_ROWS)).astype(np.int64))
+    total = np.zeros((rows.size, layer.shape[1]), np.float32)
+    mass = 0.0
+    for source in layer.sources:
+        values = source.delta.rows(rows) * np.float32(source.weight)
+        total += values
+        mass += float(np.abs(values).sum(dtype=np.float64))
+    scale = count / rows.size
+    return Conflict(mass * scale, float(np.abs(total).sum(dtype=np.float64)) * scale)
+
+
+def products(layer: Layer) -> Any:
+    """Inner products of all pairs of inputs on one layer (inputs × inputs, float64)."""
+    deltas = layer.deltas
+    result = np.zeros((len(deltas), len(deltas)))
+    for row, one in enumerate(deltas):
+        for column in range(row + 1):
+            result[row, column] = result[column, row] = inner(one, deltas[column])
+    return result
+
+
+def cosines(summed: Any) -> list[list[float | None]]:
+    """The cosine matrix from inner products summed over all layers; None where an input is zero."""
+    lengths = np.sqrt(np.maximum(np.diag(summed), 0.0))
+    return [
+        [float(np.clip(summed[row, column] / (one * other), -1.0, 1.0)) if one * other else None
+         for column, other in enumerate(lengths)]
+        for row, one in enumerate(lengths)
+    ]  # fmt: skip
