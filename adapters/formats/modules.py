@@ -116,7 +116,7 @@ class BaseIndex:
 
     @cached_property
     def _by_ending(self) -> dict[str, list[str]]:
-        """Every dotted ending that drops at most three leading parts and neither a number nor its name, to the modules that have it."""
+        """Dotted endings (see _endings) to the modules that have them."""
         endings: dict[str, list[str]] = defaultdict(list)
         for name in self.header.tensors:
             if name.endswith(".weight"):
@@ -156,6 +156,7 @@ class BaseIndex:
 
 
 def _endings(module: str) -> list[str]:
+    """The path and its ends without up to three leading parts; a layer's number and its name are never dropped."""
     parts = module.split(".")
     result = []
     for dropped in range(min(_MAX_PREFIX, len(parts) - 1) + 1):

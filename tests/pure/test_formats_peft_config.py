@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -138,23 +139,28 @@ def test_patterns_match_as_python_does(pattern: str, name: str) -> None:
     assert NamePattern(pattern, dotted_end=True).fullmatch(name) == expected
 
 
+def code_of(action: Callable[[], object]) -> str | None:
+    """The code of the FormatError that an action raises, if it raises one."""
+    try:
+        action()
+    except FormatError as error:
+        return error.code
+    return None
+
+
 @given(st.text(max_size=30))
 def test_no_pattern_does_anything_but_compile_or_refuse(text: str) -> None:
-    try:
-        pattern = NamePattern(text)
-    except FormatError as error:
-        assert error.code == "pattern"
-    else:
-        assert pattern.fullmatch("model.layers.0.query") == (re.fullmatch(text, "model.layers.0.query") is not None)
+    code = code_of(lambda: NamePattern(text))
+    assert code in (None, "pattern")
+    if code is None:
+        name = "model.layers.0.query"
+        assert NamePattern(text).fullmatch(name) == (re.fullmatch(text, name) is not None)
 
 
 @pytest.mark.parametrize("pattern", [".*a" * 80, ".?" * 120, ".*a" + ".?" * 120, "(a?" * 8 + "b" + ")?" * 8])
 def test_costly_patterns_end_quickly(pattern: str) -> None:
     started = time.perf_counter()
-    try:
-        compiled(pattern).fullmatch("abbabababaaaabbaababababbababbabb" * 30)
-    except FormatError as error:
-        assert error.code == "pattern"
+    assert code_of(lambda: compiled(pattern).fullmatch("abbabababaaaabbaababababbababbabb" * 30)) in (None, "pattern")
     assert time.perf_counter() - started < 2
 
 
@@ -168,11 +174,5 @@ def test_costly_patterns_end_quickly(pattern: str) -> None:
 )
 def test_any_value_of_any_key_is_taken_or_refused(value: object, key: str) -> None:
     data = json.dumps(lora_config(**{key: value})).encode()
-    try:
-        config = parse_config(data)
-    except FormatError:
-        return
-    try:
-        json.loads(config.sanitised([QUERY]))
-    except FormatError as error:
-        assert error.code == "unsupported"
+    if code_of(lambda: parse_config(data)) is None:
+        assert code_of(lambda: json.loads(parse_config(data).sanitised([QUERY]))) in (None, "unsupported")
