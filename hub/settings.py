@@ -78,6 +78,7 @@ LIMITS = {
     "collect_grace_seconds": env.int("LIMIT_COLLECT_GRACE_SECONDS", default=7 * 24 * 3600),
     "presigned_seconds": env.int("LIMIT_PRESIGNED_SECONDS", default=3600),
     "part_bytes": env.int("LIMIT_PART_BYTES", default=64 * MIB),
+    "cache_bytes": env.int("LIMIT_CACHE_BYTES", default=20 * 1024 * MIB),
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * MIB
 RATE_LIMITS = env.str("RATE_LIMITS", default="on") != "off"

@@ -1,0 +1,187 @@
+"""The job `adapters.inspect`: what one commit holds, as facts, checks, tags and lineage."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapters.catalog import bases, local, tagging
+from adapters.formats.card import validate_model_card, validate_task_card
+from adapters.formats.errors import FormatError
+from adapters.formats.findings import Finding
+from adapters.formats.inspect import inspect_adapter, inspect_base
+from adapters.models import Inspection, Lineage, Relation
+from hub.accounts.actor import Actor, actor_for
+from hub.jobs.running import Running
+from hub.repos import cards, trees
+from hub.repos.lifecycle import write_facts
+from hub.repos.models import Commit, Kind, Repo
+from hub.review.checks import write_check
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+@dataclass
+class Seen:
+    """What an inspection gathers before it is written down in one transaction."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    base: Repo | None = None
+    tasks: list[Repo] = field(default_factory=list)
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def run(running: Running) -> dict[str, Any]:
+    """Inspect one commit. Idempotent: rows are replaced, never added twice."""
+    repo = Repo.objects.select_related("owner").get(pk=running.arguments["repo"])
+    commit = Commit.objects.get(repo=repo, sha=running.arguments["sha"])
+    actor = actor_for(repo.owner)
+    kind = kind_at(repo, commit)
+    seen = inspect(repo, commit, kind, actor)
+    with running.adopt():
+        _write(repo, commit, seen, running)
+    return {"verdicts": {finding.name: finding.verdict for finding in seen.findings}}
+
+
+def kind_at(repo: Repo, commit: Commit) -> str:
+    """What the files of this commit make of the repo (a change request may propose another kind than the head's)."""
+    if repo.kind == Kind.TASK:
+        return Kind.TASK
+    paths = trees.flatten(repo, commit.tree)
+    return Kind.ADAPTER if ADAPTER_CONFIG in paths or "config.json" not in paths else Kind.BASE
+
+
+def inspect(repo: Repo, commit: Commit, kind: str, actor: Actor) -> Seen:
+    """Everything measured and judged about a commit, without writing anything."""
+    seen = Seen()
+    with tempfile.TemporaryDirectory(prefix="tessera-inspect-") as scratch:
+        if kind == Kind.ADAPTER:
+            _adapter(repo, commit, Path(scratch), actor, seen)
+        elif kind == Kind.BASE:
+            _base(repo, commit, seen)
+        else:
+            _task(repo, commit, Path(scratch), seen)
+        _card(repo, commit, kind, actor, seen)
+    return seen
+
+
+def _adapter(repo: Repo, commit: Commit, scratch: Path, actor: Actor, seen: Seen) -> None:
+    files = local.materialise(repo, commit, scratch, lambda path: path in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "labels.json"))
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if name not in files:
+            seen.findings.append(Finding("complete_files", "fail", f"{name} is missing: the adapter cannot be loaded."))
+            return
+    config = files[ADAPTER_CONFIG].read_bytes()
+    base_name = _declared_base(config)
+    seen.base = bases.find_base(base_name, actor)
+    header = None
+    if seen.base and (head := bases.head_of(seen.base)):
+        try:
+            header = bases.base_header(seen.base, head)
+            seen.facts["base_sha"] = head.sha
+        except FormatError as error:
+            seen.findings.append(Finding("base_readable", "warn", f"The base {base_name} cannot be read: {error}"))
+    inspection = inspect_adapter(config, files[ADAPTER_WEIGHTS], header)
+    seen.facts |= inspection.facts
+    seen.findings += inspection.findings
+    if seen.base:
+        seen.facts["base"] = seen.base.full_name
+    if "labels.json" in files:
+        _labels(files["labels.json"], seen)
+
+
+def _labels(path: Path, seen: Seen) -> None:
+    try:
+        labels = json.loads(path.read_bytes())
+    except ValueError:
+        labels = None
+    if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+        seen.facts["labels"] = labels
+    else:
+        seen.findings.append(Finding("labels", "warn", "labels.json is not a JSON list of label names."))
+
+
+def _base(repo: Repo, commit: Commit, seen: Seen) -> None:
+    files = trees.list_files(repo, commit)
+    config = files["config.json"].read() if "config.json" in files else None
+    inspection = inspect_base(config, bases.read_headers(repo, commit))
+    seen.facts |= inspection.facts
+    seen.findings += inspection.findings
+
+
+def _task(repo: Repo, commit: Commit, scratch: Path, seen: Seen) -> None:
+    from adapters.tasks.validation import SPLIT_NAMES, SUFFIXES, validate
+
+    def is_split(path: str) -> bool:
+        stem, _, suffix = path.rpartition(".")
+        return stem in SPLIT_NAMES and f".{suffix}" in SUFFIXES
+
+    files = local.materialise(repo, commit, scratch, is_split)
+    report = validate(_front(repo, commit), {Path(path).stem: file for path, file in files.items()})
+    seen.facts |= report.facts
+    seen.findings += report.findings
+
+
+def _card(repo: Repo, commit: Commit, kind: str, actor: Actor, seen: Seen) -> None:
+    seen.card = _front(repo, commit)
+    problems = validate_task_card(seen.card) if kind == Kind.TASK else validate_model_card(seen.card, kind=kind)
+    if not seen.card:
+        seen.findings.append(
+            Finding("card", "warn", "There is no README.md with front matter: nobody learns what this is for.")
+        )
+    elif problems:
+        seen.findings.append(
+            Finding("card", problems[0].verdict, " ".join(problem.message for problem in problems[:4]),
+                    {"fields": [problem.field for problem in problems]})
+        )  # fmt: skip
+    else:
+        seen.findings.append(Finding("card", "pass", "The card is complete."))
+    if kind == Kind.ADAPTER:
+        named = seen.card.get("datasets") or []
+        for name in named if isinstance(named, list) else [named]:
+            task = Repo.objects.tasks().with_id(str(name)).visible_to(actor).select_related("owner").first()
+            if task:
+                seen.tasks.append(task)
+
+
+def _front(repo: Repo, commit: Commit) -> dict[str, Any]:
+    try:
+        return cards.front_matter(trees.get_file(repo, commit, "README.md").read())
+    except trees.EntryNotFound:
+        return {}
+
+
+def _declared_base(config: bytes) -> str | None:
+    try:
+        declared = json.loads(config).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        return None
+    return declared if isinstance(declared, str) else None
+
+
+def _write(repo: Repo, commit: Commit, seen: Seen, running: Running) -> None:
+    Inspection.objects.update_or_create(
+        repo=repo, sha=commit.sha, defaults={"facts": seen.facts, "job": running.job}
+    )
+    for finding in seen.findings:
+        write_check(
+            repo=repo, sha=commit.sha, name=finding.name, verdict=finding.verdict, summary=finding.summary,
+            details=finding.details, job=running.job,
+        )  # fmt: skip
+    Lineage.objects.filter(
+        child=repo, child_sha=commit.sha, relation__in=(Relation.ADAPTER_OF, Relation.TAUGHT_ON)
+    ).delete()
+    if seen.base:
+        Lineage.objects.create(
+            child=repo, child_sha=commit.sha, parent=seen.base, parent_sha=seen.facts.get("base_sha", ""),
+            relation=Relation.ADAPTER_OF,
+        )  # fmt: skip
+    for task in {task.pk: task for task in seen.tasks}.values():
+        Lineage.objects.create(
+            child=repo, child_sha=commit.sha, parent=task, parent_sha=task.head, relation=Relation.TAUGHT_ON
+        )
+    write_facts(repo, commit, tagging.headline(seen.facts), tagging.tags(seen.card, seen.facts))
