@@ -15,8 +15,8 @@ from hub.stack.process import recorded
 
 FILE = "stack.env"
 LOOPBACK = "127.0.0.1"
-CREATING_COMMANDS = frozenset({"up", "demo", "create_account"})
-"""Commands that may found a new state folder; every other command only reads one."""
+CREATING_COMMANDS = frozenset({"up", "demo", "create_account", "makemigrations", "spectacular"})
+"""Commands that may found a new state folder: they start its services or need none; all others only read one."""
 
 SEAWEED_PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3.grpc")
 GROUPS = {

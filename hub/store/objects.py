@@ -73,13 +73,21 @@ def _store_errors(key: str) -> Iterator[None]:
 def ensure_bucket() -> None:
     """Create the bucket if it is not there. Raises StoreError."""
     with _store_errors(settings.S3_BUCKET):
+        if not has_bucket():
+            _s3().create_bucket(Bucket=settings.S3_BUCKET)
+    _allow_browser_uploads()
+
+
+def has_bucket() -> bool:
+    """Whether the bucket is there; changes nothing. Raises StoreError."""
+    with _store_errors(settings.S3_BUCKET):
         try:
             _s3().head_bucket(Bucket=settings.S3_BUCKET)
         except ClientError as error:
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
-                raise
-            _s3().create_bucket(Bucket=settings.S3_BUCKET)
-    _allow_browser_uploads()
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                return False
+            raise
+    return True
 
 
 def _allow_browser_uploads() -> None:
