@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class RuntimeFault(ValueError):  # noqa: N818 - "fault" is the word pages show
+class RuntimeFault(ValueError):
     """A base, adapter or text cannot be used as asked; the message says what happened and what to do."""

@@ -101,7 +101,8 @@ class Runtime:
         if len(body.peft_config) == 1:
             del self._bodies[attached.body]
         else:
-            body.delete_adapter(attached.key)
+            with quiet_and_offline():
+                body.delete_adapter(attached.key)
 
     def features(
         self,

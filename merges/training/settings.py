@@ -9,7 +9,7 @@ from typing import Literal
 from adapters.runtime.likelihood import DEFAULT_TEMPLATE
 
 
-class TrainingFault(ValueError):  # noqa: N818 - "fault" is the word pages show
+class TrainingFault(ValueError):
     """A training cannot start or had to stop; `curve` keeps what was measured until then."""
 
     def __init__(self, message: str, curve: tuple[CurvePoint, ...] = ()) -> None:
@@ -33,7 +33,7 @@ class Settings:
     """Numbers of one training; `PRESETS` holds good starting points.
 
     rank, alpha, rslora and dropout are LoRA's (Hu et al. 2022; rslora: Kalajdzievski 2023), IA3 (Liu et al. 2022) has
-    none of them; base_dropout says whether the base's own dropout is on. Empty target_modules take what peft holds usual
+    none of them; base_dropout says whether the base's own dropout is on. Empty target_modules: what peft holds usual
     for the base. The learning rate rises linearly over the share `warmup` of all steps and falls linearly to zero.
     patience counts epochs without a better validation loss (0: never stop early). warm_head first fits the head alone
     on frozen features (Kumar et al. 2022, LP-FT). max_length is in tokens.
