@@ -142,17 +142,16 @@ class LiveHub:
 @contextmanager
 def live_hub() -> Iterator[LiveHub]:
     """Start a live hub beside the run's own database; stops and drops everything of it at the end."""
-    database = f"live_{RUN}"
+    name = f"live_{RUN}"
     port = environment.free_port()
     with ExitStack() as stack:
-        _execute(f'CREATE DATABASE "{database}" TEMPLATE "{template_database()}"')
-        stack.callback(_execute, f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        stack.enter_context(database(name))
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tessera-live-")))
         url = f"http://127.0.0.1:{port}"
         broker = _broker(1)
         redis.Redis.from_url(broker).flushdb()
         variables = hub_environment(
-            database, TESSERA_STATE=str(state), PUBLIC_URL=url, BROKER_URL=broker, CACHE_URL=broker,
+            name, TESSERA_STATE=str(state), PUBLIC_URL=url, BROKER_URL=broker, CACHE_URL=broker,
             S3_BUCKET=f"test-{RUN}-live", OMP_NUM_THREADS="1", CELERY_LOG_LEVEL="INFO",
         )  # fmt: skip
         stack.enter_context(bucket(variables["S3_BUCKET"]))
@@ -207,8 +206,18 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
+def database(name: str) -> Iterator[None]:
+    """A migrated database for the length of the block."""
+    _execute(f'CREATE DATABASE "{name}" TEMPLATE "{template_database()}"')
+    try:
+        yield
+    finally:
+        _execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextmanager
 def bucket(name: str) -> Iterator[None]:
-    """A bucket for the length of the block; made by the hub's own store, CORS rules included."""
+    """A bucket for the length of the block."""
     client = store_client()
     with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
         client.create_bucket(Bucket=name)
@@ -246,7 +255,7 @@ def _broker(offset: int) -> str:
 
 def _tidy_dead_runs() -> None:
     """Drop databases and buckets of runs that were killed."""
-    for (name,) in _rows("SELECT datname FROM pg_database WHERE datname ~ '^(test|live|build)_[0-9]+$'"):
+    for (name,) in _rows("SELECT datname FROM pg_database WHERE datname ~ '^(test|live|build)_[0-9]+'"):
         if not _alive(name.split("_")[1]):
             _execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     for entry in store_client().list_buckets()["Buckets"]:
