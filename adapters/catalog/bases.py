@@ -22,7 +22,7 @@ def head_of(repo: Repo) -> Commit | None:
 
 
 def base_header(repo: Repo, commit: Commit) -> Header:
-    """The joined headers of a base's safetensors files, by two small range reads each. Raises FormatError, StoreError."""
+    """The joined headers of a base's safetensors files, two range reads each. Raises FormatError, StoreError."""
     return join_headers(read_headers(repo, commit).values())
 
 

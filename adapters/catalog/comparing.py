@@ -40,7 +40,9 @@ class FileChange:
         sides = [side for side in (self.left, self.right) if side]
         if self.status == "unchanged" or any(side.blob or side.size > MAX_TEXT for side in sides):
             return []
-        old, new = ((side.data.decode(errors="replace") if side else "").splitlines() for side in (self.left, self.right))
+        old, new = (
+            (side.data.decode(errors="replace") if side else "").splitlines() for side in (self.left, self.right)
+        )
         return list(difflib.unified_diff(old, new, "before", "after", lineterm=""))[2:]
 
 

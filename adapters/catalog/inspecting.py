@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from adapters.catalog import bases, local, tagging
-from adapters.formats.card import validate_model_card, validate_task_card
+from adapters.formats.card_rules import validate_model_card
 from adapters.formats.errors import FormatError
-from adapters.formats.findings import Finding
+from adapters.formats.findings import Finding, Verdict
 from adapters.formats.inspect import inspect_adapter, inspect_base
 from adapters.models import Inspection, Lineage, Relation
+from adapters.tasks.reading import split_name
+from adapters.tasks.validation import validate
 from hub.accounts.actor import Actor, actor_for
 from hub.jobs.running import Running
 from hub.repos import cards, trees
@@ -70,7 +72,9 @@ def inspect(repo: Repo, commit: Commit, kind: str, actor: Actor) -> Seen:
 
 
 def _adapter(repo: Repo, commit: Commit, scratch: Path, actor: Actor, seen: Seen) -> None:
-    files = local.materialise(repo, commit, scratch, lambda path: path in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "labels.json"))
+    files = local.materialise(
+        repo, commit, scratch, lambda path: path in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "labels.json")
+    )
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if name not in files:
             seen.findings.append(Finding("complete_files", "fail", f"{name} is missing: the adapter cannot be loaded."))
@@ -114,36 +118,33 @@ def _base(repo: Repo, commit: Commit, seen: Seen) -> None:
 
 
 def _task(repo: Repo, commit: Commit, scratch: Path, seen: Seen) -> None:
-    from adapters.tasks.validation import SPLIT_NAMES, SUFFIXES, validate
-
-    def is_split(path: str) -> bool:
-        stem, _, suffix = path.rpartition(".")
-        return stem in SPLIT_NAMES and f".{suffix}" in SUFFIXES
-
-    files = local.materialise(repo, commit, scratch, is_split)
-    report = validate(_front(repo, commit), {Path(path).stem: file for path, file in files.items()})
+    report = validate(_front(repo, commit), local.materialise(repo, commit, scratch, is_split))
     seen.facts |= report.facts
     seen.findings += report.findings
 
 
+def is_split(path: str) -> bool:
+    """Is this a task's train, validation or test file, by its name?"""
+    return split_name(path) is not None
+
+
 def _card(repo: Repo, commit: Commit, kind: str, actor: Actor, seen: Seen) -> None:
     seen.card = _front(repo, commit)
-    problems = validate_task_card(seen.card) if kind == Kind.TASK else validate_model_card(seen.card, kind=kind)
+    if kind == Kind.TASK:
+        return
     if not seen.card:
         seen.findings.append(
             Finding("card", "warn", "There is no README.md with front matter: nobody learns what this is for.")
         )
-    elif problems:
-        seen.findings.append(
-            Finding("card", problems[0].verdict, " ".join(problem.message for problem in problems[:4]),
-                    {"fields": [problem.field for problem in problems]})
-        )  # fmt: skip
-    else:
-        seen.findings.append(Finding("card", "pass", "The card is complete."))
+        return
+    report = validate_model_card(seen.card)
+    sentences = " ".join((report.errors + report.warnings)[:4])
+    verdict: Verdict = "fail" if report.errors else "warn" if report.warnings else "pass"
+    seen.findings.append(Finding("card", verdict, sentences or "The card is complete."))
     if kind == Kind.ADAPTER:
-        named = seen.card.get("datasets") or []
-        for name in named if isinstance(named, list) else [named]:
-            task = Repo.objects.tasks().with_id(str(name)).visible_to(actor).select_related("owner").first()
+        named = [*report.claims.get("datasets", []), report.claims.get("task", "")]
+        for name in filter(None, named):
+            task = Repo.objects.tasks().with_id(name).visible_to(actor).select_related("owner").first()
             if task:
                 seen.tasks.append(task)
 
@@ -164,9 +165,7 @@ def _declared_base(config: bytes) -> str | None:
 
 
 def _write(repo: Repo, commit: Commit, seen: Seen, running: Running) -> None:
-    Inspection.objects.update_or_create(
-        repo=repo, sha=commit.sha, defaults={"facts": seen.facts, "job": running.job}
-    )
+    Inspection.objects.update_or_create(repo=repo, sha=commit.sha, defaults={"facts": seen.facts, "job": running.job})
     for finding in seen.findings:
         write_check(
             repo=repo, sha=commit.sha, name=finding.name, verdict=finding.verdict, summary=finding.summary,

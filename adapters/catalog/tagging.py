@@ -37,7 +37,9 @@ def _tags(card: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
     if facts.get("peft_type"):
         yield "peft"
         yield str(facts.get("method", facts["peft_type"])).lower()
-    bases = [facts["base"]] if facts.get("base") else _listed(card.get("base_model")) or _listed(facts.get("base_model"))
+    bases = (
+        [facts["base"]] if facts.get("base") else _listed(card.get("base_model")) or _listed(facts.get("base_model"))
+    )
     relation = card.get("base_model_relation") or ("adapter" if facts.get("peft_type") else "finetune")
     for base in bases:
         yield f"base_model:{base}"

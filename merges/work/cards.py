@@ -1,0 +1,68 @@
+"""The card of a merge, written from its recipe and report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from adapters.models import Lineage, Relation
+from merges.models import Merge
+from merges.recipes import parse
+from merges.work.subjects import Pinned, facts_of
+
+
+def merge_card(merge: Merge, inputs: list[Pinned], report: Any) -> str:
+    """README.md of the result: front matter for the ecosystem, then what was merged and how well it was kept."""
+    recipe = parse(merge.recipe)
+    front = {
+        "base_model": str((facts_of(inputs[0]) or {}).get("base") or (facts_of(inputs[0]) or {}).get("base_model", "")),
+        "base_model_relation": "merge",
+        "library_name": "peft",
+        "license": _common_license(inputs),
+        "datasets": _tasks(inputs),
+        "tags": ["merge", recipe.method],
+    }
+    totals = report.totals
+    lines = [
+        f"# {merge.repo.name}",
+        "",
+        f"{recipe.declared.title} ({recipe.declared.reference}) of {len(inputs)} adapters of one base.",
+        "",
+        "| adapter | revision | weight |",
+        "| --- | --- | ---: |",
+        *(
+            f"| {item.name} | `{item.commit.short}` | {entry.weight:g} |"
+            for item, entry in zip(inputs, recipe.inputs, strict=True)
+        ),
+        "",
+        f"{totals.layers} layers, {totals.parameters:,} parameters, largest rank {totals.largest_rank}. "
+        f"Relative error of the stored form against the exact merge: {totals.error:.2e}. "
+        f"Share of the inputs' mass lost to opposite signs: {totals.sign_conflict:.1%}.",
+        "",
+        "The recipe is in `recipe.yaml`, every layer's figures in `merge_report.json`.",
+    ]
+    if report.heads:
+        lines += [
+            "",
+            "Heads are kept per parent, never averaged: " + ", ".join(f"`{head}`" for head in report.heads) + ".",
+        ]
+    return (
+        "---\n"
+        + yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False)
+        + "---\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def _common_license(inputs: list[Pinned]) -> str:
+    licenses = {str(item.repo.card.get("license", "")) for item in inputs}
+    return licenses.pop() if len(licenses) == 1 else "other"
+
+
+def _tasks(inputs: list[Pinned]) -> list[str]:
+    rows = Lineage.objects.filter(
+        child__in=[item.repo for item in inputs], relation=Relation.TAUGHT_ON, parent__private=False
+    ).select_related("parent__owner")
+    return sorted({row.parent.full_name for row in rows})
