@@ -10,6 +10,12 @@ class MergesConfig(AppConfig):
     def ready(self) -> None:
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
+        from hub.pages.errors import register_error
+        from merges.recipes import RecipeError
+        from merges.work.subjects import BadRequest
+
+        register_error(RecipeError, 422, "recipe")
+        register_error(BadRequest, 422, "bad_request")
 
         register(JobKind("merges.merge", "merges.work.merging:run", Queue.HEAVY))
         register(JobKind("merges.evaluate", "merges.work.evaluating:run", Queue.HEAVY))

@@ -40,10 +40,12 @@ class FileChange:
         sides = [side for side in (self.left, self.right) if side]
         if self.status == "unchanged" or any(side.blob or side.size > MAX_TEXT for side in sides):
             return []
-        old, new = (
-            (side.data.decode(errors="replace") if side else "").splitlines() for side in (self.left, self.right)
-        )
+        old, new = (_lines(side) for side in (self.left, self.right))
         return list(difflib.unified_diff(old, new, "before", "after", lineterm=""))[2:]
+
+
+def _lines(side: trees.File | None) -> list[str]:
+    return side.data.decode(errors="replace").splitlines() if side else []
 
 
 def compare_files(left_repo: Repo, left: Commit, right_repo: Repo, right: Commit) -> list[FileChange]:

@@ -23,7 +23,7 @@ from hub.repos.lifecycle import write_facts
 from hub.repos.models import Commit, Kind, Repo
 from hub.review.checks import write_check
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 
 
 @dataclass
@@ -72,9 +72,8 @@ def inspect(repo: Repo, commit: Commit, kind: str, actor: Actor) -> Seen:
 
 
 def _adapter(repo: Repo, commit: Commit, scratch: Path, actor: Actor, seen: Seen) -> None:
-    files = local.materialise(
-        repo, commit, scratch, lambda path: path in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "labels.json")
-    )
+    wanted = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS)
+    files = local.materialise(repo, commit, scratch, lambda path: path in wanted)
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if name not in files:
             seen.findings.append(Finding("complete_files", "fail", f"{name} is missing: the adapter cannot be loaded."))
@@ -94,8 +93,8 @@ def _adapter(repo: Repo, commit: Commit, scratch: Path, actor: Actor, seen: Seen
     seen.findings += inspection.findings
     if seen.base:
         seen.facts["base"] = seen.base.full_name
-    if "labels.json" in files:
-        _labels(files["labels.json"], seen)
+    if LABELS in files:
+        _labels(files[LABELS], seen)
 
 
 def _labels(path: Path, seen: Seen) -> None:

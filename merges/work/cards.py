@@ -43,17 +43,10 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any) -> str:
         "The recipe is in `recipe.yaml`, every layer's figures in `merge_report.json`.",
     ]
     if report.heads:
-        lines += [
-            "",
-            "Heads are kept per parent, never averaged: " + ", ".join(f"`{head}`" for head in report.heads) + ".",
-        ]
-    return (
-        "---\n"
-        + yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False)
-        + "---\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+        heads = ", ".join(f"`{head}`" for head in report.heads)
+        lines += ["", f"Heads are kept per parent, never averaged: {heads}."]
+    claims = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False)
+    return "\n".join(["---", claims + "---", "", *lines, ""])
 
 
 def _common_license(inputs: list[Pinned]) -> str:

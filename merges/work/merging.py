@@ -31,7 +31,7 @@ TRIES_ON_A_MOVING_BRANCH = 5
 
 
 def look_at(actor: Actor, raw: dict[str, Any] | str) -> tuple[Recipe, list[Pinned], list[Problem]]:
-    """A recipe as asked for: parsed, its inputs pinned, and what the linter says of them. Raises RecipeError, BadRequest."""
+    """A recipe as asked for: parsed, inputs pinned, and what the linter says. Raises RecipeError, BadRequest."""
     recipe = parse(raw)
     pinned = [pin(entry.adapter, actor, kinds=(Kind.ADAPTER,), revision=entry.revision) for entry in recipe.inputs]
     return recipe, pinned, lint(recipe, [facts_of(item) for item in pinned])
@@ -77,7 +77,7 @@ def _pinned_inputs(recipe: Recipe, pinned: list[Pinned]) -> list[dict[str, Any]]
 
 
 def _target(actor: Actor, target: str, private: bool | None) -> Repo:
-    """The repo the result goes to: one the actor may write, or a new one. Raises Denied, BadRequest, ValidationError."""
+    """The repo the result goes to: a writable one, or a new one. Raises Denied, BadRequest, ValidationError."""
     owner_name, _, name = target.strip().partition("/")
     owner = Account.objects.filter(name__iexact=owner_name).first()
     if owner is None or not name:
