@@ -1,6 +1,6 @@
 """Small drawings as SVG: avatars, score intervals, heat strips, bars. Numbers and text in, safe markup out.
 
-Colours are classes, sizes are attributes: nothing here needs an inline style, so the content security policy stays strict.
+Colours are classes, sizes are attributes: nothing here needs an inline style, so the security policy stays strict.
 Every drawing says in words what it shows, for those who do not see it.
 """
 
@@ -63,7 +63,8 @@ def score(
         )
     return format_html(
         '<svg width="{}" height="16" viewBox="0 0 {} 16" role="img" aria-label="{}">'
-        '<path class="rail" d="M0 8H{}M.5 5v6M{} 5v6" fill="none"/>{}{}<circle class="point" cx="{}" cy="8" r="3.5"/></svg>',
+        '<path class="rail" d="M0 8H{}M.5 5v6M{} 5v6" fill="none"/>{}{}'
+        '<circle class="point" cx="{}" cy="8" r="3.5"/></svg>',
         SCORE_WIDTH,
         SCORE_WIDTH,
         words,

@@ -1,5 +1,7 @@
 """Every part of the look on one page, with data as real pages have it. Routed in DEBUG only."""
 
+# ruff: noqa: E501  # sample data reads best one row a line
+
 from datetime import timedelta
 from typing import Any
 
@@ -88,7 +90,10 @@ def _repos() -> list[dict[str, Any]]:
 
 def _facets() -> list[dict[str, Any]]:
     def options(*rows: tuple[str, int, bool]) -> list[dict[str, Any]]:
-        return [{"value": label, "label": label, "count": count, "selected": on} for label, count, on in rows]
+        return [
+            {"value": label, "label": label.split("/")[-1], "title": label, "count": count, "selected": on}
+            for label, count, on in rows
+        ]
 
     return [
         {"name": "kind", "title": "Kind", "options": options(("adapter", 312, True), ("base", 6, False), ("task", 94, False))},
@@ -115,9 +120,13 @@ def _facts() -> list[dict[str, Any]]:
 def _checks() -> list[dict[str, Any]]:
     return [
         {"name": "Header", "verdict": "pass", "summary": "24 tensors, no holes, no overlaps.", "at": _ago(hours=3)},
-        {"name": "Shapes fit the base", "verdict": "fail", "at": _ago(hours=3),
-         "summary": "layer.3.query: lora_A expects 384 inputs, the file has 768. Was it trained on another base?",
-         "details": "encoder.layer.3.attention.self.query\n  lora_A  8 × 768   expected 8 × 384\n  lora_B  384 × 8   fits"},
+        {
+            "name": "Shapes fit the base",
+            "verdict": "fail",
+            "at": _ago(hours=3),
+            "summary": "layer.3.query: lora_A expects 384 inputs, the file has 768. Was it trained on another base?",
+            "details": "encoder.layer.3.attention.self.query\n  lora_A  8 × 768   expected 8 × 384\n  lora_B  384 × 8   fits",
+        },
         {"name": "Values", "verdict": "warn", "summary": "lora_B is all zero in 2 of 12 modules: they change nothing."},
         {"name": "Evaluation", "verdict": "running", "summary": "Running on acme/aws-services.", "url": "#"},
     ]
@@ -125,12 +134,36 @@ def _checks() -> list[dict[str, Any]]:
 
 def _jobs() -> list[dict[str, Any]]:
     return [
-        {"id": 81, "url": "#", "title": "Evaluate alice/minilm-aws-services", "state": "running", "done": 96,
-         "total": 141, "note": "Test split, batch 6 of 9", "seconds": 14.2, "can_cancel": True, "attempt": 2},
-        {"id": 80, "url": "#", "title": "Merge minilm-aws-ties", "state": "succeeded", "finished": True, "seconds": 2.6,
-         "result_url": "#"},
-        {"id": 79, "url": "#", "title": "Inspect 91bc04e", "state": "failed", "finished": True, "seconds": 0.4,
-         "error": "The worker stopped three times while reading this file. The file is unchanged; try again later."},
+        {
+            "id": 81,
+            "url": "#",
+            "title": "Evaluate alice/minilm-aws-services",
+            "state": "running",
+            "done": 96,
+            "total": 141,
+            "note": "Test split, batch 6 of 9",
+            "seconds": 14.2,
+            "can_cancel": True,
+            "attempt": 2,
+        },
+        {
+            "id": 80,
+            "url": "#",
+            "title": "Merge minilm-aws-ties",
+            "state": "succeeded",
+            "finished": True,
+            "seconds": 2.6,
+            "result_url": "#",
+        },
+        {
+            "id": 79,
+            "url": "#",
+            "title": "Inspect 91bc04e",
+            "state": "failed",
+            "finished": True,
+            "seconds": 0.4,
+            "error": "The worker stopped three times while reading this file. The file is unchanged; try again later.",
+        },
     ]
 
 
@@ -169,15 +202,33 @@ def _commits() -> list[dict[str, Any]]:
 
 def _scores() -> list[dict[str, Any]]:
     return [
-        {"name": "alice/minilm-aws-services", "kind": "adapter", "value": 0.901, "low": 0.852, "high": 0.95, "n": 141},
-        {"name": "bob/minilm-aws-ties", "kind": "merge", "value": 0.874, "low": 0.819, "high": 0.929, "n": 141},
+        {
+            "name": "alice/minilm-aws-services",
+            "kind": "adapter",
+            "value": 0.901,
+            "low": 0.852,
+            "high": 0.95,
+            "n": 141,
+            "gain": 0.114,
+        },
+        {
+            "name": "bob/minilm-aws-ties",
+            "kind": "merge",
+            "value": 0.874,
+            "low": 0.819,
+            "high": 0.929,
+            "n": 141,
+            "gain": 0.087,
+        },
         {"name": "all-MiniLM-L6-v2", "kind": "base", "value": 0.787, "low": 0.719, "high": 0.855, "n": 141},
         {"name": "carol/minilm-ia3", "kind": "adapter", "value": None, "n": None},
     ]
 
 
 def _heat() -> list[tuple[str, float]]:
-    return [(f"layer.{index // 8}.{index % 8}", (index * 37 % 23 / 23) ** 2 if index % 5 else 0.0) for index in range(48)]
+    return [
+        (f"layer.{index // 8}.{index % 8}", (index * 37 % 23 / 23) ** 2 if index % 5 else 0.0) for index in range(48)
+    ]
 
 
 def _changes() -> list[dict[str, Any]]:

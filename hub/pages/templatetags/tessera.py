@@ -1,4 +1,4 @@
-"""Tags and filters of all templates (a builtin library: no `{% load %}` needed). Thin: `units` and `drawings` do the work."""
+"""Tags and filters of all templates (a builtin library: no `{% load %}` needed). `units` and `drawings` do the work."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -59,6 +59,7 @@ SOURCES = {
     "claimed": ("quote", "claimed by the author"),
 }
 
+
 def _number_filter(name: str, write: Callable[..., str]) -> None:
     """Register a writer of numbers; what a template does not know (an empty string) is written as a dash."""
 
@@ -79,7 +80,10 @@ def icon(name: str, label: str = "", css: str = "") -> SafeString:
     spoken = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
     return format_html(
         '<svg class="icon{}" {}><use href="{}#{}"/></svg>',
-        f" {css}" if css else "", spoken, static("icons/sprite.svg"), name,
+        f" {css}" if css else "",
+        spoken,
+        static("icons/sprite.svg"),
+        name,
     )
 
 
@@ -127,7 +131,7 @@ def source_legend() -> SafeString:
 
 
 @register.filter
-def relative_time(when: datetime | None | str) -> SafeString:
+def relative_time(when: datetime | str | None) -> SafeString:
     """A `<time>` that says how long ago, with the exact moment as its title."""
     if not when:
         return SafeString(units.DASH)
@@ -168,10 +172,11 @@ def avatar(name: str, size: int = 24) -> SafeString:
 
 @register.simple_tag
 def score_line(
-    value: float, low: float | None = None, high: float | None = None, baseline: float | None = None
+    value: float, low: Any = None, high: Any = None, baseline: Any = None, minimum: Any = None
 ) -> SafeString:
-    """The interval drawing of `components/score_cell.html`."""
-    return drawings.score(value, low, high, baseline=baseline)
+    """The interval drawing of `components/score_cell.html`; the rail goes from `minimum` (0 unless told) to 1."""
+    known = [None if number == "" else number for number in (low, high, baseline, minimum)]
+    return drawings.score(value, known[0], known[1], baseline=known[2], minimum=known[3] or 0.0)
 
 
 @register.simple_tag
