@@ -101,21 +101,28 @@ class _Sums:
     def add(self, a: Array, b: Array) -> None:
         """Take in one chunk of values as they were decoded."""
         wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-        finite = np.isfinite(wide_a) & np.isfinite(wide_b)
-        same = (a == b) | (np.isnan(wide_a) & np.isnan(wide_b))
-        self.changed += int(same.size - np.count_nonzero(same))
-        if not finite.all():
+        same = a == b
+        with np.errstate(over="ignore", invalid="ignore"):
+            all_finite = np.isfinite(np.dot(wide_a, wide_a)) and np.isfinite(np.dot(wide_b, wide_b))
+        if not all_finite:
+            same |= np.isnan(wide_a) & np.isnan(wide_b)
+            finite = np.isfinite(wide_a) & np.isfinite(wide_b)
             self.not_finite += int(finite.size - np.count_nonzero(finite))
             wide_a, wide_b = wide_a[finite], wide_b[finite]
+        self.changed += int(same.size - np.count_nonzero(same))
+        self._add_finite(wide_a, wide_b)
+
+    def _add_finite(self, a: Array, b: Array) -> None:
+        if not a.size:
+            return
         with np.errstate(over="ignore", invalid="ignore"):
-            difference = wide_b - wide_a
-            self.old += float(np.dot(wide_a, wide_a))
-            self.new += float(np.dot(wide_b, wide_b))
-            self.product += float(np.dot(wide_a, wide_b))
-            self.gap += float(np.dot(difference, wide_a + wide_b))
+            difference = b - a
+            self.old += float(np.dot(a, a))
+            self.new += float(np.dot(b, b))
+            self.product += float(np.dot(a, b))
             self.difference += float(np.dot(difference, difference))
-        if difference.size:
-            self.largest = max(self.largest, float(np.abs(difference).max()))
+            self.gap += float(np.dot(difference, a + b))
+        self.largest = max(self.largest, float(difference.max()), -float(difference.min()))
 
 
 def _measure(old: TensorFile, new: TensorFile, name: str) -> TensorChange:

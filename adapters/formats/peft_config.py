@@ -90,6 +90,8 @@ class PeftConfig:
             return None
         if self.exclude_modules and _names(self._sets["exclude_modules"], module):
             return False
+        if not isinstance(self.target_modules, str) and module in self._sets["target_modules"]:
+            return True  # a full path in the list is meant whatever its layer
         if not _names(self._sets["target_modules"], module):
             return False
         return self.layers_to_transform is None or _layer(module, self.layers_pattern) in self.layers_to_transform
@@ -277,10 +279,13 @@ def _pattern_key(patterns: Collection[str], module: str) -> str | None:
 
 
 def _layer(module: str, layers_pattern: list[str]) -> int | None:
+    """The number of the layer a module is in: the first number in its path, or the first after a named container."""
     parts = module.split(".")
-    for index, part in enumerate(parts[:-1]):
-        if part.isdecimal() and index > 0:
-            container = ".".join(parts[:index])
-            if not layers_pattern or _pattern_key(layers_pattern, container) is not None:
-                return int(part)
+    numbers = [index for index, part in enumerate(parts[:-1]) if part.isdecimal() and index > 0]
+    if not layers_pattern:
+        return next((int(parts[index]) for index in numbers if index > 1), None)
+    for pattern in layers_pattern:
+        for index in numbers:
+            if _pattern_key([pattern], ".".join(parts[:index])) is not None:
+                return int(parts[index])
     return None
