@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from hub.stack.environment import LOOPBACK
-from hub.stack.process import Command, StackError
+from hub.stack.process import Command, StackError, group_of
 
 SYSTEM_USER = "pgserver"
 """PostgreSQL refuses to run as root, so a root operator's database runs as this system user."""
@@ -81,7 +81,6 @@ class Postgres:
         return " LOG: " not in line and "system is starting up" not in line
 
     def _run(self, program: str, *words: str, script: str | None = None) -> None:
-        kwargs = {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
         done = subprocess.run(
             [str(_binary(program)), *words],
             input=script,
@@ -89,7 +88,9 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
-            **kwargs,
+            user=self.user,
+            group=group_of(self.user),
+            extra_groups=None if self.user is None else [],
         )
         if done.returncode or (script and "ERROR:" in done.stderr):
             raise StackError(f"The embedded database could not be created: {program} said\n{done.stdout}{done.stderr}")

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Process:
         self._record = _record_path(state, command.name)
         environment = {**os.environ, **command.environment}
         log = None if listener else _open_log(state, command.name)
-        self._popen = subprocess.Popen(
+        self._popen: subprocess.Popen[bytes] = subprocess.Popen(
             command.argv,
             cwd=command.folder or state,
             env=environment,
@@ -54,7 +55,9 @@ class Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=None if keep else _ender(command.stop_signal),  # noqa: PLW1509 - prctl only
-            **_identity(command.user),
+            user=command.user,
+            group=group_of(command.user),
+            extra_groups=None if command.user is None else [],
         )
         if log is not None:
             os.close(log)
@@ -138,12 +141,9 @@ def _open_log(state: Path, name: str) -> int:
     return os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
-def _identity(user: str | None) -> dict[str, object]:
-    if user is None:
-        return {}
-    import pwd
-
-    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+def group_of(user: str | None) -> int | None:
+    """The first group of a system user; None for nobody in particular."""
+    return None if user is None else pwd.getpwnam(user).pw_gid
 
 
 def _born(pid: int) -> str | None:

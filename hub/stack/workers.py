@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from kombu.exceptions import OperationalError
+
 from hub.stack.process import Command, python_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +39,10 @@ class Worker:
         """Whether it answers a ping through the broker."""
         from hub.celery import app
 
-        return bool(app.control.ping(destination=[self.node], timeout=0.5))
+        try:
+            return bool(app.control.ping(destination=[self.node], timeout=0.5))
+        except OperationalError:
+            return False
 
     def speaks(self, line: str) -> bool:
         """Whether a log line is worth a reader's time."""

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from hub.stack.beginning import begin
+from hub.stack.process import StackError
 
 
 class Command(BaseCommand):
@@ -12,4 +13,7 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def handle(self, *args: Any, **options: Any) -> None:
-        begin(self.stdout.write)
+        try:
+            begin(self.stdout.write)
+        except StackError as error:
+            raise CommandError(str(error)) from error
