@@ -1,0 +1,117 @@
+"""Every commit is inspected: facts from the bytes, checks in sentences, tags and lineage."""
+
+from pathlib import Path
+
+from adapters.catalog.comparing import compare_files, tensor_changes
+from adapters.models import Comparison, Inspection, Lineage
+from hub.jobs.models import Job
+from hub.repos import trees
+from hub.repos.models import Kind, Repo
+from hub.review.models import Check
+from tests.make_adapters import TASK_CARD, lora_tensors, unsound_adapters, write_adapter, write_base
+from tests.people import People, put
+from tests.publishing import do_jobs, publish, push
+
+
+def verdicts(repo: Repo) -> dict[str, str]:
+    return dict(Check.objects.filter(repo=repo, sha=repo.head).values_list("name", "verdict"))
+
+
+def test_an_adapter_of_a_known_base(people: People, tmp_path: Path) -> None:
+    base = publish(people.acme, "tiny-bert", write_base(tmp_path / "base"), by=people.alice)
+    task = publish_task(people, tmp_path)
+    repo = publish(people.bob, "sentiment", write_adapter(tmp_path / "adapter"))
+    assert base.kind == Kind.BASE
+    assert "fail" not in verdicts(base).values()
+    assert repo.facts["method"] == "LoRA"
+    assert repo.facts["base"] == "acme/tiny-bert"
+    assert 0 < repo.facts["share_of_base"] < 1
+    assert {"peft", "lora", "base_model:adapter:acme/tiny-bert", "license:apache-2.0"} <= set(repo.tags)
+    assert "fail" not in verdicts(repo).values(), list(Check.objects.filter(repo=repo, verdict="fail").values())
+    parents = {(line.parent.full_name, line.relation) for line in Lineage.objects.filter(child=repo)}
+    assert parents == {(base.full_name, "adapter"), (task.full_name, "task")}
+    assert Job.objects.filter(kind="adapters.inspect").exclude(state="succeeded").count() == 0
+
+
+def publish_task(people: People, tmp_path: Path) -> Repo:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    (folder / "README.md").write_text(TASK_CARD)
+    rows = ["good", "bad", "so so"]
+    for split in ("train", "test"):
+        lines = [f'{{"text": "{split} {text} {n}", "label": "{label}"}}' for n in range(4)
+                 for text, label in zip(rows, ("positive", "negative", "neutral"), strict=True)]  # fmt: skip
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return publish(people.acme, "reviews", folder, kind=Kind.TASK, by=people.alice)
+
+
+def test_a_task_shows_what_is_in_it(people: People, tmp_path: Path) -> None:
+    task = publish_task(people, tmp_path)
+    assert "fail" not in verdicts(task).values()
+    facts = Inspection.objects.get(repo=task, sha=task.head).facts
+    assert facts["splits"]["test"]["rows"] == 12
+    assert task.facts["rows"] == {"train": 12, "test": 12}
+
+
+def test_an_unknown_base_is_a_warning(people: People, tmp_path: Path) -> None:
+    repo = publish(people.bob, "sentiment", write_adapter(tmp_path / "adapter"))
+    assert verdicts(repo)["fits_base"] == "warn"
+
+
+def test_a_private_base_is_no_base_for_strangers(people: People, tmp_path: Path) -> None:
+    publish(people.acme, "tiny-bert", write_base(tmp_path / "base"), by=people.alice, private=True)
+    repo = publish(people.charlie, "sentiment", write_adapter(tmp_path / "adapter"))
+    assert verdicts(repo)["fits_base"] == "warn"
+    assert not Lineage.objects.filter(child=repo).exists()
+
+
+def test_unsound_adapters_are_told_why(people: People, tmp_path: Path) -> None:
+    publish(people.acme, "tiny-bert", write_base(tmp_path / "base"), by=people.alice)
+    for name, (config, tensors, finding, verdict) in unsound_adapters().items():
+        folder = write_adapter(tmp_path / name, config, tensors)
+        repo = publish(people.bob, name, folder)
+        check = Check.objects.get(repo=repo, sha=repo.head, name=finding)
+        assert check.verdict == verdict, (name, check.summary)
+        assert len(check.summary) > 20
+
+
+def test_checks_of_a_change_request_do_not_touch_the_head(people: People, tmp_path: Path) -> None:
+    from hub.review.change_requests import open_change_request
+
+    repo = publish(people.bob, "sentiment", write_adapter(tmp_path / "adapter"))
+    before = dict(repo.facts)
+    request = open_change_request(actor=people.actor("charlie"), repo=repo, title="NaN")
+    tensors = lora_tensors()
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    made = push(people.charlie, repo, write_adapter(tmp_path / "bad", tensors=tensors), branch=request.ref)
+    repo.refresh_from_db()
+    assert repo.facts == before
+    assert Check.objects.get(repo=repo, sha=made.sha, name="finite").verdict == "fail"
+    assert verdicts(repo)["finite"] == "pass"
+
+
+def test_comparing_two_revisions(people: People, tmp_path: Path) -> None:
+    repo = publish(people.bob, "sentiment", write_adapter(tmp_path / "one"))
+    first = trees.resolve_commit(repo)
+    tensors = lora_tensors()
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] * 2
+    second = push(people.bob, repo, write_adapter(tmp_path / "two", tensors=tensors))
+    put(people.bob, repo, {"notes.txt": b"hello\n"})
+    last = trees.resolve_commit(repo)
+    changes = compare_files(repo, first, repo, last)
+    assert [(change.path, change.status) for change in changes if change.status != "unchanged"] == [
+        ("adapter_model.safetensors", "changed"), ("notes.txt", "added"),
+    ]  # fmt: skip
+    assert next(change for change in changes if change.path == "notes.txt").text[-1] == "+hello"
+    ((_change, comparison, job),) = tensor_changes(changes, people.actor("bob"), repo)
+    assert comparison is None
+    assert job is not None
+    do_jobs()
+    ((_change, comparison, job),) = tensor_changes(changes, people.actor("bob"), repo)
+    assert job is None
+    assert comparison is not None
+    row = next(row for row in comparison.changes if row["name"] == name)
+    assert (row["status"], round(row["relative_norm"], 5)) == ("changed", 1.0)
+    assert Comparison.objects.count() == 1
+    assert second.sha != first.sha

@@ -1,0 +1,45 @@
+"""Publishing folders in tests, and doing the jobs that follow, in this process."""
+
+from pathlib import Path
+
+from hub.accounts.actor import actor_for
+from hub.accounts.models import Account
+from hub.jobs.models import Job, State
+from hub.jobs.running import run_job
+from hub.repos.changes import OnDisk, Put
+from hub.repos.commits import commit
+from hub.repos.models import Commit, Kind, Repo
+from tests.people import make_repo
+
+
+def publish(owner: Account, name: str, folder: Path, *, kind: str = Kind.ADAPTER, by: Account | None = None, private: bool = False) -> Repo:
+    """A repo with every file of a folder, inspected."""
+    repo = make_repo(owner, name, by=by, kind=kind, private=private)
+    push(by or owner, repo, folder)
+    repo.refresh_from_db()
+    return repo
+
+
+def push(by: Account, repo: Repo, folder: Path, *, branch: str = "main") -> Commit:
+    """One commit with every file of a folder, inspected."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    made = commit(
+        actor=actor_for(by),
+        repo=repo,
+        changes_=[Put(path.relative_to(folder).as_posix(), OnDisk(path)) for path in files],
+        message=f"Publish {folder.name}",
+        branch=branch,
+    )
+    do_jobs()
+    return made
+
+
+def do_jobs() -> list[Job]:
+    """Do everything that waits, as a worker would; returns the jobs done."""
+    done: list[Job] = []
+    while waiting := list(Job.objects.filter(state=State.QUEUED).order_by("created_at")):
+        for job in waiting:
+            run_job(str(job.pk), worker="test")
+            job.refresh_from_db()
+            done.append(job)
+    return done
