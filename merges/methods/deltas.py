@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 BLOCK_ROWS = 256
 RANK_TOLERANCE = 1e-6
+CANCELLED = 64 * float(np.finfo(np.float64).eps)
 
 
 class Delta(Protocol):
@@ -135,15 +136,17 @@ def svd(delta: Delta) -> tuple[Array, Array, Array]:
     """Thin singular value decomposition U (m × k), σ (k), V (n × k) in float64, k the numerical rank.
 
     A factored delta is never multiplied out: QR of both factors, then the SVD of the small core. Directions with
-    σ ≤ 1e-6·σ₁ are noise and left out.
+    σ ≤ 1e-6·σ₁, or below what rounding leaves of factors that cancel, are noise and left out.
     """
+    floor = 0.0
     if isinstance(delta, LowRank):
         left_basis, left_core = np.linalg.qr(delta.left.astype(np.float64))
         right_basis, right_core = np.linalg.qr(delta.right.T.astype(np.float64))
         u, sigma, vt = np.linalg.svd(left_core @ right_core.T, full_matrices=False)
         u, v = left_basis @ u, right_basis @ vt.T
+        floor = CANCELLED * float(np.linalg.norm(left_core) * np.linalg.norm(right_core))
     else:
         u, sigma, vt = np.linalg.svd(dense(delta).astype(np.float64), full_matrices=False)
         v = vt.T
-    kept = int(np.count_nonzero(sigma > RANK_TOLERANCE * sigma[0])) if sigma.size else 0
+    kept = int(np.count_nonzero(sigma > max(RANK_TOLERANCE * sigma.max(initial=0.0), floor)))
     return u[:, :kept], sigma[:kept], v[:, :kept]

@@ -20,6 +20,8 @@ _FIXED_AXES: tuple[tuple[str, int | None], ...] = (
     (".lora_embedding_B", 0),
     (".ia3_l", None),
 )
+# peft saves the embedding below an adapted one beside it; it was not trained, so the merge needs no copy.
+_FROZEN_COPY = ".base_layer.weight"
 _MERGEABLE = ("LORA", "IA3")
 
 
@@ -87,7 +89,8 @@ def _strange_tensors(name: str, place: str, facts: Facts) -> Iterator[Problem]:
         if part and len(shape) > 2:
             yield Problem(place, "error", f"{name} adapts a convolution ({tensor}), which cannot be merged yet.")
             return
-        if part is None and "lora_magnitude_vector" not in tensor and not any(f".{head}." in tensor for head in heads):
+        ours = "lora_magnitude_vector" in tensor or tensor.endswith(_FROZEN_COPY)
+        if part is None and not ours and not any(f".{head}." in tensor for head in heads):
             yield Problem(
                 place,
                 "error",
