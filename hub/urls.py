@@ -1,7 +1,13 @@
 """All addresses. This module composes: it alone, `hub.api` and the home page look up at the higher rooms."""
 
+from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
+
+from hub.pages.styleguide import styleguide
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
 ]
+
+if settings.DEBUG:
+    urlpatterns.append(path("styleguide/", styleguide, name="styleguide"))
