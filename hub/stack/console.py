@@ -5,7 +5,17 @@ import threading
 import time
 from collections import deque
 
-COLOURS = {"postgres": 34, "valkey": 31, "seaweed": 32, "web": 36, "fast": 33, "heavy": 35, "beat": 90, "up": 1}
+COLOURS = {
+    "postgres": 34,
+    "valkey": 31,
+    "seaweed": 32,
+    "web": 36,
+    "fast": 33,
+    "heavy": 35,
+    "beat": 90,
+    "relay": 32,
+    "up": 1,
+}
 WIDTH = max(map(len, COLOURS))
 
 

@@ -93,7 +93,7 @@ def _complete(state: Path, known: Mapping[str, str]) -> dict[str, str]:
     values.setdefault("S3_ACCESS_KEY_ID", secrets.token_hex(10).upper())
     values.setdefault("S3_BUCKET", "tessera")
     values.setdefault("S3_REGION", "us-east-1")
-    owners = {"POSTGRES_PORT": "postgres", "VALKEY_PORT": "valkey", "S3_PORT": "seaweed"}
+    owners = {"POSTGRES_PORT": "postgres", "VALKEY_PORT": "valkey", "S3_PORT": "seaweed", "RELAY_PORT": "relay"}
     owners |= {_port_name(part): "seaweed" for part in SEAWEED_PORTS}
     alive = {owner for owner in set(owners.values()) if recorded(state, owner) is not None}
     for name, owner in owners.items():
@@ -157,7 +157,7 @@ def _set_addresses(host: str, port: str) -> None:
         os.environ.setdefault("ALLOWED_HOSTS", ",".join(dict.fromkeys([public, shown, "127.0.0.1", "localhost"])))
         values = read(Path(os.environ["TESSERA_STATE"]))
         if is_embedded("S3_ENDPOINT_URL", values):
-            os.environ.setdefault("S3_PUBLIC_ENDPOINT_URL", f"http://{shown}:{values['S3_PORT']}")
+            os.environ.setdefault("S3_PUBLIC_ENDPOINT_URL", f"http://{shown}:{values['RELAY_PORT']}")
 
 
 def _write(path: Path, values: Mapping[str, str]) -> None:

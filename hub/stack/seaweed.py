@@ -17,11 +17,9 @@ class Seaweed:
     name = "seaweed"
     variable = "S3_ENDPOINT_URL"
 
-    def __init__(self, state: Path, values: dict[str, str], *, host: str = LOOPBACK) -> None:
-        """`host`: where S3 itself listens; its inner services stay on loopback."""
+    def __init__(self, state: Path, values: dict[str, str]) -> None:
         self.folder = state / "seaweed"
         self.values = values
-        self.host = host
 
     def prepare(self) -> None:
         """Write the one S3 identity, in a file of mode 600."""
@@ -46,7 +44,7 @@ class Seaweed:
             self.name,
             [
                 str(_binary()), "server", f"-dir={self.folder}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}",
-                "-filer", "-s3", f"-s3.ip.bind={self.host}", f"-s3.port={self.values['S3_PORT']}",
+                "-filer", "-s3", f"-s3.port={self.values['S3_PORT']}",
                 f"-s3.config={self.folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
                 "-master.telemetry=false", "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=1024",
                 "-volume.max=10000", "-volume.preStopSeconds=0", *ports,

@@ -34,12 +34,12 @@ class Part(Protocol):
         """Whether a line of its log is worth a reader's time."""
 
 
-def embedded(state: Path, values: dict[str, str], *, durable: bool = True, host: str = "127.0.0.1") -> list[Part]:
+def embedded(state: Path, values: dict[str, str], *, durable: bool = True) -> list[Part]:
     """The services that are ours to run, in the order to start them: those not given from outside."""
     parts: list[Postgres | Valkey | Seaweed] = [
         Postgres(state, values, durable=durable),
         Valkey(state, values),
-        Seaweed(state, values, host=host),
+        Seaweed(state, values),
     ]
     return [part for part in parts if environment.is_embedded(part.variable, values)]
 

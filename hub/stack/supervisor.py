@@ -14,6 +14,7 @@ from hub.stack import environment, locks
 from hub.stack.beginning import begin
 from hub.stack.console import Console
 from hub.stack.process import Process, StackError, sweep
+from hub.stack.relay import Relay
 from hub.stack.services import Part, embedded
 from hub.stack.web import Web
 from hub.stack.workers import Beat, workers
@@ -100,14 +101,19 @@ class Supervisor:
     def _start_all(self) -> None:
         began = time.monotonic()
         values = environment.ensure(self.state)
-        store_host = "127.0.0.1" if environment.is_loopback(self.host) else self.host
-        self._bring_up(embedded(self.state, values, host=store_host))
+        self._bring_up(embedded(self.state, values))
         begin(self.console.say)
-        self._bring_up([self.web, *workers(), Beat(self.state)])
+        self._bring_up([self.web, *workers(), Beat(self.state), *self._doors(values)])
         status = self.web.status() or 0
         if status >= 500:
             self.console.say(f"the front page answers {status}: look at the log of 'web'")
         self.console.say(f"Tessera is ready at {self.url} after {time.monotonic() - began:.1f} s. Ctrl-C stops it.")
+
+    def _doors(self, values: dict[str, str]) -> list[Part]:
+        """What opens the embedded store to other machines, when the hub itself is open to them."""
+        if environment.is_loopback(self.host) or not environment.is_embedded("S3_ENDPOINT_URL", values):
+            return []
+        return [Relay(self.host, int(values["RELAY_PORT"]), int(values["S3_PORT"]))]
 
     def _bring_up(self, parts: list[Part]) -> None:
         """Start these parts together and return when all answer."""

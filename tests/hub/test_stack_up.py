@@ -140,6 +140,7 @@ def test_a_stranger_on_a_service_port_makes_us_move(tmp_path):
 def test_sweep_ends_only_what_we_recorded(tmp_path):
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     ours = Process(Command("sleeper", sleeper), tmp_path, keep=True)
+    time.sleep(0.05)  # the kernel tells births apart by hundredths of a second
     stranger = subprocess.Popen(sleeper)
     try:
         record = tmp_path / "run" / "sleeper.json"
