@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hub.accounts.actor import NOBODY, Actor, actor_for
-from hub.accounts.models import Account, Membership, MemberRole, Role, create_person
+from hub.accounts.models import Account, MemberRole, Membership, Role, create_person
 from hub.accounts.registration import register_organisation
 from hub.repos.changes import Inline, Put
 from hub.repos.commits import commit
@@ -29,14 +29,19 @@ class People:
 
 def make_people() -> People:
     """Alice and Bob belong to the organisation acme (Alice administers, Bob writes)."""
-    people = {name: create_person(name=name, email=f"{name}@example.org", password=PASSWORD) for name in ("alice", "bob", "charlie")}
+    people = {
+        name: create_person(name=name, email=f"{name}@example.org", password=PASSWORD)
+        for name in ("alice", "bob", "charlie")
+    }
     mary = create_person(name="mary", email="mary@example.org", password=PASSWORD, role=Role.MAINTAINER)
     acme = register_organisation(name="acme", members=["alice", "bob"])
     assert Membership.objects.get(organisation=acme, member=people["bob"]).role == MemberRole.WRITE
     return People(**people, mary=mary, acme=acme)
 
 
-def make_repo(owner: Account, name: str, *, by: Account | None = None, kind: str = Kind.ADAPTER, private: bool = False) -> Repo:
+def make_repo(
+    owner: Account, name: str, *, by: Account | None = None, kind: str = Kind.ADAPTER, private: bool = False
+) -> Repo:
     """An empty repo."""
     return create_repo(actor=actor_for(by or owner), owner=owner, name=name, kind=kind, private=private)
 

@@ -12,7 +12,15 @@ from hub.repos.models import Commit, Kind, Repo
 from tests.people import make_repo
 
 
-def publish(owner: Account, name: str, folder: Path, *, kind: str = Kind.ADAPTER, by: Account | None = None, private: bool = False) -> Repo:
+def publish(
+    owner: Account,
+    name: str,
+    folder: Path,
+    *,
+    kind: str = Kind.ADAPTER,
+    by: Account | None = None,
+    private: bool = False,
+) -> Repo:
     """A repo with every file of a folder, inspected."""
     repo = make_repo(owner, name, by=by, kind=kind, private=private)
     push(by or owner, repo, folder)

@@ -33,7 +33,7 @@ class SessionActorAuthentication(SessionAuthentication):
     """The browser session, with CSRF, for pages that call the API."""
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = TokenAuthentication
     name = "token"
 

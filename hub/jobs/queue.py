@@ -46,7 +46,7 @@ def knock(job: Job) -> None:
     from hub.jobs.tasks import run
 
     try:
-        run.apply_async(args=[str(job.pk)], queue=job.queue, retry=False)
+        run.apply_async(args=(str(job.pk),), queue=job.queue, retry=False)
     except (OperationalError, ConnectionError, OSError):
         return
     Job.objects.filter(pk=job.pk).update(sent_at=timezone.now())

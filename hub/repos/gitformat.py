@@ -46,7 +46,7 @@ def tree_bytes(entries: Mapping[str, Entry]) -> tuple[str, bytes]:
     return tree.id.decode(), tree.as_raw_string()
 
 
-def parse_tree(data: bytes) -> dict[str, Entry]:
+def parse_tree(data: bytes | memoryview) -> dict[str, Entry]:
     """Name → entry, in git's order."""
     tree = Tree.from_string(bytes(data))
     return {

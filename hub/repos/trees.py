@@ -51,6 +51,16 @@ class File:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A file in a listing: what is known without its bytes. `sha256` is set for large files."""
+
+    path: str
+    sha: str
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True)
 class Folder:
     """A folder at a revision."""
 
@@ -68,13 +78,12 @@ def resolve_ref(repo: Repo, name: str) -> Ref | None:
 def resolve_commit(repo: Repo, revision: str | None = None) -> Commit:
     """The commit a revision names. Raises RevisionNotFound."""
     revision = revision or DEFAULT_BRANCH
-    ref = resolve_ref(repo, revision)
-    if ref:
-        commit = Commit.objects.filter(repo=repo, sha=ref.target).first()
-    elif _SHA.fullmatch(revision):
-        commit = Commit.objects.filter(repo=repo, sha__startswith=revision).first()
+    if _SHA.fullmatch(revision):  # no branch or tag may be named like this
+        exact = {"sha": revision} if len(revision) == 40 else {"sha__startswith": revision}
+        commit = Commit.objects.filter(repo=repo, **exact).first()
     else:
-        commit = None
+        ref = resolve_ref(repo, revision)
+        commit = Commit.objects.filter(repo=repo, sha=ref.target).first() if ref else None
     if commit is None:
         raise RevisionNotFound(f"{repo.full_name} has no revision '{revision[:80]}'.")
     return commit
@@ -129,6 +138,12 @@ def load_files(repo: Repo, shas: dict[str, str]) -> dict[str, File]:
 
 def flatten(repo: Repo, tree: str) -> dict[str, str]:
     """Path → git id of every file below a tree: one query for each level of folders."""
+    return walk(repo, tree)[1]
+
+
+def walk(repo: Repo, tree: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Path → git id of every folder, and of every file, below a tree: one query for each level of folders."""
+    folders: dict[str, str] = {}
     files: dict[str, str] = {}
     level = {"": tree}
     while level:
@@ -141,8 +156,19 @@ def flatten(repo: Repo, tree: str) -> dict[str, str]:
                 (deeper if entry.is_folder else files)[prefix + entry.name + ("/" if entry.is_folder else "")] = (
                     entry.sha
                 )
+        folders.update({path.rstrip("/"): sha for path, sha in deeper.items()})
         level = deeper
-    return dict(sorted(files.items()))
+    return folders, dict(sorted(files.items()))
+
+
+def describe(repo: Repo, shas: dict[str, str]) -> list[Listed]:
+    """Path → git id as a listing, in one query that reads no file's bytes."""
+    rows = {
+        sha: (size, sha256)
+        for sha, size, sha256 in GitObject.objects.filter(repo=repo, sha__in=set(shas.values()), kind="blob")
+        .values_list("sha", "size", "large_id")
+    }  # fmt: skip
+    return [Listed(path, sha, *rows[sha]) for path, sha in shas.items()]
 
 
 def list_files(repo: Repo, commit: Commit) -> dict[str, File]:

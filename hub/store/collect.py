@@ -8,6 +8,7 @@ Referring to a blob clears the mark in the referring transaction (`hub.repos.tre
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -17,7 +18,7 @@ from django.utils import timezone
 from hub.store import objects
 from hub.store.models import Blob, BlobState, Upload
 
-Reference = Callable[[], "QuerySet[str]"]
+Reference = Callable[[], "QuerySet[Any, str]"]
 _references: list[Reference] = []
 
 

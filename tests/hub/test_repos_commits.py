@@ -33,7 +33,9 @@ def test_git_itself_accepts_every_object(people: People, tmp_path: Path) -> None
     log = subprocess.run(["git", "-C", tmp_path, "log", "--format=%H %an %s", head.sha], capture_output=True, text=True)
     assert log.stdout.splitlines()[0] == f"{head.sha} alice Add a/b/c.txt"
     subprocess.run(["git", "-C", tmp_path, "fsck", "--strict", head.sha], check=True)
-    shown = subprocess.run(["git", "-C", tmp_path, "show", f"{head.sha}:pic.png"], capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        ["git", "-C", tmp_path, "show", f"{head.sha}:pic.png"], capture_output=True, text=True
+    ).stdout
     assert shown.startswith("version https://git-lfs.github.com/spec/v1\noid sha256:")
 
 

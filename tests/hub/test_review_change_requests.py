@@ -15,7 +15,9 @@ def request_(people: People) -> ChangeRequest:
     """Bob proposes a file to Charlie's repo."""
     repo = make_repo(people.charlie, "x")
     put(people.charlie, repo, {"a.txt": b"1", "b.txt": b"1"})
-    opened = change_requests.open_change_request(actor=people.actor("bob"), repo=repo, title="Better", description="why")
+    opened = change_requests.open_change_request(
+        actor=people.actor("bob"), repo=repo, title="Better", description="why"
+    )
     put(people.bob, repo, {"a.txt": b"2"}, branch=opened.ref)
     return opened
 
@@ -78,7 +80,9 @@ def test_only_the_author_writes_its_ref(people: People, request_: ChangeRequest)
     put(people.charlie, request_.repo, {"a.txt": b"owner may"}, branch=request_.ref)
 
 
-def test_the_queue_counts_checks_in_one_query(people: People, request_: ChangeRequest, django_assert_num_queries: object) -> None:
+def test_the_queue_counts_checks_in_one_query(
+    people: People, request_: ChangeRequest, django_assert_num_queries: object
+) -> None:
     from hub.review.checks import write_check
 
     write_check(repo=request_.repo, sha=head(request_), name="finite", verdict="fail", summary="NaN in lora_A.")

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.formats.card import parse_card
 from adapters.formats.card_rules import validate_model_card, validate_task_card
-from adapters.formats.errors import FormatError
+from hub.repos.frontmatter import CardError, parse_card
 from tests.make_adapters import CARD, TASK_CARD
 
 BOMB = "a: &a [x, x]\n" + "".join(
@@ -42,20 +41,20 @@ def front(text: str) -> dict:
 )
 def test_hostile_front_matter_is_refused_at_once(text: str, code: str) -> None:
     started = time.perf_counter()
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(CardError) as caught:
         front(text)
     assert caught.value.code == code
     assert time.perf_counter() - started < 1
 
 
 def test_a_two_megabyte_card_is_refused() -> None:
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(CardError) as caught:
         parse_card(b"x" * 2_000_000)
     assert caught.value.code == "card_too_large"
 
 
 def test_a_card_that_is_not_text_is_refused() -> None:
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(CardError) as caught:
         parse_card(b"\xff\xfe")
     assert caught.value.code == "card_not_utf8"
 
@@ -83,7 +82,7 @@ def test_anything_is_read_or_refused(text: str) -> None:
     data = f"---\n{text}\n---\n".encode("utf-8", "replace")
     try:
         json.dumps(parse_card(data)[0], allow_nan=False)
-    except FormatError:
+    except CardError:
         return
 
 

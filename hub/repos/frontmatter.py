@@ -14,59 +14,67 @@ import yaml
 from yaml.events import AliasEvent
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from adapters.formats.errors import FormatError
-
 MAX_CARD_BYTES = 1024 * 1024
 MAX_FRONT_BYTES = 64 * 1024
 MAX_DEPTH = 16
 MAX_NODES = 5_000
+
+
+class CardError(ValueError):
+    """A card broke a rule. `code` names the rule, `message` says what is wrong and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:\r?\n|(?<=\n))---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
 def parse_card(data: bytes) -> tuple[dict[str, Any], str]:
     """Front matter as a JSON-able dict (empty when there is none) and the Markdown body.
 
-    Raises FormatError: `card_too_large`, `card_not_utf8`, `front_too_large`, `front_alias`, `front_too_deep`,
+    Raises CardError: `card_too_large`, `card_not_utf8`, `front_too_large`, `front_alias`, `front_too_deep`,
     `front_too_many`, `front_key`, `front_invalid`.
     """
     if len(data) > MAX_CARD_BYTES:
-        raise FormatError(
+        raise CardError(
             "card_too_large", f"README.md is {len(data):,} bytes; at most {MAX_CARD_BYTES:,} are accepted. Shorten it."
         )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(
+        raise CardError(
             "card_not_utf8", f"README.md is not valid UTF-8 (byte {error.start}). Save it as UTF-8."
         ) from None
     match = _FRONT.match(text)
     if match is None:
         if re.match(r"\A\ufeff?---[ \t]*\r?\n", text) and re.match(r"\s*[A-Za-z_]+:", text.lstrip("\ufeff-")):
-            raise FormatError("front_invalid", "README.md begins with '---' but the closing '---' line is missing.")
+            raise CardError("front_invalid", "README.md begins with '---' but the closing '---' line is missing.")
         return {}, text
     return parse_front(match.group(1)), text[match.end() :]
 
 
 def parse_front(text: str) -> dict[str, Any]:
-    """YAML front matter without its `---` lines. Raises FormatError with the codes of parse_card."""
+    """YAML front matter without its `---` lines. Raises CardError with the codes of parse_card."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_FRONT_BYTES:
-        raise FormatError(
+        raise CardError(
             "front_too_large", f"The front matter is over {MAX_FRONT_BYTES:,} bytes. Move long text into the body."
         )
     try:
         value = yaml.load(text, Loader=_CardLoader)  # noqa: S506 - a SafeLoader with less in it
-    except FormatError:
+    except CardError:
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 2}, column {mark.column + 1}" if mark else ""
-        raise FormatError("front_invalid", f"The front matter is not valid YAML{place}: {error.problem}.") from None
+        raise CardError("front_invalid", f"The front matter is not valid YAML{place}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise FormatError("front_invalid", "The front matter is not valid YAML. Check it with any YAML tool.") from None
+        raise CardError("front_invalid", "The front matter is not valid YAML. Check it with any YAML tool.") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise FormatError("front_invalid", "The front matter must be a list of 'key: value' lines.")
+        raise CardError("front_invalid", "The front matter must be a list of 'key: value' lines.")
     return value
 
 
@@ -83,19 +91,19 @@ class _CardLoader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise FormatError(
+            raise CardError(
                 "front_alias", "The front matter uses YAML anchors or aliases (& or *). Write values out."
             )
         if getattr(event, "tag", None) is not None:
-            raise FormatError("front_invalid", "The front matter uses YAML tags (!). Write plain values.")
+            raise CardError("front_invalid", "The front matter uses YAML tags (!). Write plain values.")
         self._depth += 1
         self._nodes += 1
         if self._depth > MAX_DEPTH:
-            raise FormatError(
+            raise CardError(
                 "front_too_deep", f"The front matter is nested more than {MAX_DEPTH} levels deep. Flatten it."
             )
         if self._nodes > MAX_NODES:
-            raise FormatError("front_too_many", f"The front matter holds more than {MAX_NODES:,} values. Shorten it.")
+            raise CardError("front_too_many", f"The front matter holds more than {MAX_NODES:,} values. Shorten it.")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -105,9 +113,9 @@ class _CardLoader(yaml.SafeLoader):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                raise FormatError("front_key", "A key of the front matter is not text. Use 'key: value' lines.")
+                raise CardError("front_key", "A key of the front matter is not text. Use 'key: value' lines.")
             if key_node.value in result:
-                raise FormatError("front_key", f"The front matter holds {key_node.value[:80]!r} twice. Keep one.")
+                raise CardError("front_key", f"The front matter holds {key_node.value[:80]!r} twice. Keep one.")
             result[key_node.value] = self.construct_object(value_node, deep=True)
         return result
 
