@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ from adapters.formats.errors import FormatError
 from adapters.formats.inspect import inspect_adapter
 from adapters.formats.modules import WeightRole, role_of
 from adapters.formats.peft_config import PeftConfig, parse_config
-from adapters.formats.safetensors_header import Header, TensorInfo, read_header
+from adapters.formats.safetensors_header import TensorInfo
 from adapters.formats.values import Array, TensorFile
 from merges.methods.deltas import Delta, Dense, LowRank
 from merges.recipes import Problem, RecipeError
@@ -54,14 +55,13 @@ class LocalAdapter:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter whose files were checked; values are read layer by layer when asked for."""
+    """An adapter whose files were checked; values are read layer by layer from its open file when asked for."""
 
     name: str
-    folder: Path
+    file: TensorFile
     config: PeftConfig
     sha256: str
     facts: dict[str, Any]
-    header: Header
     roles: dict[tuple[str, str], str]
     heads: tuple[WeightRole, ...]
     labels: tuple[str, ...] | None
@@ -95,13 +95,12 @@ class Adapter:
         LoRA: scaling·B·A, kept as (scaling·B, A), scaling α/r or α/√r (Hu et al. 2021, Kalajdzievski 2023).
         IA3: l − 1, since a vector of ones changes nothing (Liu et al. 2022).
         """
-        with TensorFile(self.folder / WEIGHTS) as file:
-            if site.kind == "ia3":
-                return Dense(self._read(file, site, "ia3_l").reshape(1, -1) - np.float32(1.0))
-            if site.kind == "bias":
-                return Dense(self._read(file, site, "lora_bias").reshape(1, -1) * self._scaling(site))
-            left, right = _factors(site)
-            return LowRank(self._read(file, site, left) * self._scaling(site), self._read(file, site, right))
+        if site.kind == "ia3":
+            return Dense(self._read(site, "ia3_l").reshape(1, -1) - np.float32(1.0))
+        if site.kind == "bias":
+            return Dense(self._read(site, "lora_bias").reshape(1, -1) * self._scaling(site))
+        left, right = _factors(site)
+        return LowRank(self._read(site, left) * self._scaling(site), self._read(site, right))
 
     def _scaling(self, site: Site) -> np.float32:
         part = "lora_A" if (site.module, "lora_A") in self.roles else "lora_embedding_A"
@@ -110,21 +109,22 @@ class Adapter:
         return np.float32(scaling)
 
     def _info(self, site: Site, part: str) -> TensorInfo:
-        return self.header.tensors[self.roles[site.module, part]]
+        return self.file.header.tensors[self.roles[site.module, part]]
 
-    def _read(self, file: TensorFile, site: Site, part: str) -> Array:
-        return file.read(self.roles[site.module, part]).astype(np.float32, copy=False)
+    def _read(self, site: Site, part: str) -> Array:
+        return self.file.read(self.roles[site.module, part]).astype(np.float32, copy=False)
 
 
-def read_adapter(local: LocalAdapter, place: str) -> Adapter:
+def read_adapter(local: LocalAdapter, place: str, open_files: ExitStack) -> Adapter:
     """Check an adapter's files and learn what they change.
 
-    Raises RecipeError naming `place` (the recipe's field) if a file is missing or breaks a rule of its format.
+    Its weights stay open until `open_files` closes. Raises RecipeError naming `place` (the recipe's field) if a file
+    is missing or breaks a rule of its format.
     """
     try:
         raw, weights = (local.folder / CONFIG).read_bytes(), local.folder / WEIGHTS
         inspection = inspect_adapter(raw, weights, None)
-        config, header = parse_config(raw), read_header(weights)
+        config, opened = parse_config(raw), open_files.enter_context(TensorFile(weights))
     except FileNotFoundError as error:
         raise _refused(
             local, place, f"{Path(error.filename).name} is missing. Upload all files of the adapter."
@@ -137,17 +137,16 @@ def read_adapter(local: LocalAdapter, place: str) -> Adapter:
     broken = [item for item in broken if item.name != "finite" and not unsuited]
     if broken or config.unsupported():
         raise _refused(local, place, " ".join([*(item.summary for item in broken), *config.unsupported()]))
-    roles = [role_of(name, config) for name in header.tensors]
+    roles = [role_of(name, config) for name in opened.header.tensors]
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     labels = _labels(local, place)
     return Adapter(
         name=local.name,
-        folder=local.folder,
+        file=opened,
         config=config,
         sha256=sha256,
         facts=inspection.facts | {"sha256": sha256} | ({"labels": list(labels)} if labels is not None else {}),
-        header=header,
         roles={(role.module, role.part): role.name for role in roles if role.part != "head"},
         heads=tuple(role for role in roles if role.part == "head"),
         labels=labels,

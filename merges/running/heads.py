@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adapters.formats.values import TensorFile
 from merges.recipes import Problem, Recipe, RecipeError
-from merges.running.adapters import WEIGHTS, Adapter
+from merges.running.adapters import Adapter
 from merges.running.writing import Stored, safetensors, stored
 
 
@@ -24,15 +23,10 @@ def kept_heads(adapters: Sequence[Adapter]) -> dict[str, bytes]:
         if not adapter.heads:
             continue
         name = _file_name(adapter.name, files)
-        with TensorFile(adapter.folder / WEIGHTS) as file:
-            tensors = {
-                role.name: Stored(
-                    file.header.tensors[role.name].dtype,
-                    file.header.tensors[role.name].shape,
-                    b"".join(file.raw_chunks(role.name)),
-                )
-                for role in adapter.heads
-            }
+        infos = [adapter.file.header.tensors[role.name] for role in adapter.heads]
+        tensors = {
+            info.name: Stored(info.dtype, info.shape, b"".join(adapter.file.raw_chunks(info.name))) for info in infos
+        }
         files[f"heads/{name}.safetensors"] = safetensors(tensors)
         if adapter.labels is not None:
             files[f"heads/{name}.labels.json"] = labels_json(adapter.labels)
@@ -45,7 +39,7 @@ def mean_head(recipe: Recipe, adapters: Sequence[Adapter]) -> dict[str, Stored]:
     Raises RecipeError if heads, labels or shapes differ, or the weights add up to zero.
     """
     layouts = {
-        tuple(sorted((role.name, adapter.header.tensors[role.name].shape) for role in adapter.heads))
+        tuple(sorted((role.name, adapter.file.header.tensors[role.name].shape) for role in adapter.heads))
         for adapter in adapters
     }
     total = sum(entry.weight for entry in recipe.inputs)
@@ -54,10 +48,9 @@ def mean_head(recipe: Recipe, adapters: Sequence[Adapter]) -> dict[str, Stored]:
         raise RecipeError([Problem("output.heads", "error", message)])
     result: dict[str, Stored] = {}
     for role in adapters[0].heads:
-        value = np.zeros(adapters[0].header.tensors[role.name].shape, np.float32)
+        value = np.zeros(adapters[0].file.header.tensors[role.name].shape, np.float32)
         for adapter, entry in zip(adapters, recipe.inputs, strict=True):
-            with TensorFile(adapter.folder / WEIGHTS) as file:
-                value += np.float32(entry.weight / total) * file.read(role.name).astype(np.float32)
+            value += np.float32(entry.weight / total) * adapter.file.read(role.name).astype(np.float32)
         result[role.name] = stored(value, recipe.output.dtype)
     return result
 

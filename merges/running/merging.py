@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,9 @@ def run(recipe: Recipe, inputs: Sequence[LocalAdapter], output: Path, progress: 
     sentences), Cancelled, FileExistsError.
     """
     started = time.perf_counter()
-    with threadpool_limits(limits=1):  # one thread: the same sums in the same order, and no quarrel over cores
-        adapters, warnings = _checked(recipe, inputs)
+    # One thread: the same sums in the same order, and no quarrel over cores.
+    with threadpool_limits(limits=1), ExitStack() as open_files:
+        adapters, warnings = _checked(recipe, inputs, open_files)
         work = _Work(recipe, adapters)
         surveyed = recipe.declared.survey(work.layers, recipe.parameters) if recipe.declared.survey else {}
         for done, site in enumerate(work.sites):
@@ -54,13 +56,15 @@ def run(recipe: Recipe, inputs: Sequence[LocalAdapter], output: Path, progress: 
         return _written(work, output, warnings, started)
 
 
-def _checked(recipe: Recipe, inputs: Sequence[LocalAdapter]) -> tuple[list[Adapter], tuple[Problem, ...]]:
+def _checked(
+    recipe: Recipe, inputs: Sequence[LocalAdapter], open_files: ExitStack
+) -> tuple[list[Adapter], tuple[Problem, ...]]:
     """The inputs, read and found fit to be merged, and what the linter warns of."""
     wanted, given = [entry.adapter for entry in recipe.inputs], [local.name for local in inputs]
     if wanted != given:
         message = f"The recipe names {', '.join(wanted)} but {', '.join(given) or 'nothing'} was given."
         raise RecipeError([Problem("inputs", "error", message)])
-    adapters = [read_adapter(local, f"inputs[{position}]") for position, local in enumerate(inputs)]
+    adapters = [read_adapter(local, f"inputs[{position}]", open_files) for position, local in enumerate(inputs)]
     problems = lint(recipe, [adapter.facts for adapter in adapters])
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:

@@ -27,7 +27,7 @@ def errors(known: list[dict[str, Any] | None], method: str = "task_arithmetic", 
     return " ".join(one.message for one in problems(known, method, **more) if one.severity == "error")
 
 
-@pytest.fixture()
+@pytest.fixture
 def sound(tmp_path: Path) -> list[dict[str, Any]]:
     return [facts(tmp_path / str(seed), None, lora_tensors(seed=seed)) for seed in range(2)]
 

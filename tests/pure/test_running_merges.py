@@ -11,8 +11,7 @@ from safetensors.numpy import load_file, save_file
 from adapters.formats.inspect import inspect_adapter
 from merges.methods.deltas import Dense, LowRank, dense
 from merges.recipes import RecipeError, parse
-from merges.running import Cancelled, LocalAdapter, MergeReport, run
-from merges.running import reducing
+from merges.running import Cancelled, LocalAdapter, MergeReport, reducing, run
 from merges.running.reducing import distance, factored
 from tests.make_adapters import ia3_config, ia3_tensors, lora_config, lora_tensors, write_adapter
 
@@ -24,7 +23,7 @@ def quiet(done: int, total: int, text: str) -> None:
     """No one is watching."""
 
 
-@pytest.fixture()
+@pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
     """Three LoRA adapters with heads of three labels, the last one of another rank."""
     config = lora_config(target_modules=list(TARGETS))
