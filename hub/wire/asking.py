@@ -1,0 +1,131 @@
+"""What every route does first: who asks, may they go on, which repo is meant, what does the body say."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from hub.accounts import throttle
+from hub.accounts.actor import Actor
+from hub.accounts.models import Account
+from hub.repos.models import Repo
+from hub.wire.errors import WireError, answer, bad_credentials, repo_not_found
+
+
+class WireRequest(HttpRequest):
+    """A request after the middleware: it knows who asks."""
+
+    actor: Actor
+    id: str
+
+
+View = Callable[..., HttpResponseBase]
+
+
+def door(*methods: str, limit: str = "api") -> Callable[[View], View]:
+    """Make a view a route of the wire: checked token, counted, and every refusal in the client's own terms."""
+
+    def wrap(view: View) -> View:
+        @functools.wraps(view)
+        def inner(request: WireRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            allowance = None
+            try:
+                if request.method not in methods:
+                    allowed = ", ".join(methods)
+                    raise WireError(405, f"Only {allowed} is possible here.", headers={"Allow": allowed})
+                if request.actor.bad_credentials:
+                    raise bad_credentials()
+                allowance = throttle.take(request, request.actor, limit)
+                if allowance and allowance.exceeded:
+                    raise WireError(429, f"Too many requests; go on in {allowance.reset} seconds.")
+                response = view(request, *args, **kwargs)
+            except Exception as error:
+                refusal = answer(request, error)
+                if refusal is None:
+                    raise
+                response = refusal
+            if allowance and isinstance(response, HttpResponse):
+                throttle.describe(response, allowance)
+            return response
+
+        return inner
+
+    return wrap
+
+
+def by_method(**views: View) -> View:
+    """One address, one view for each method."""
+
+    def dispatch(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        view = views.get(request.method or "")
+        if view is None:
+            allowed = ", ".join(sorted(views))
+            return HttpResponse(status=405, headers={"Allow": allowed})
+        return view(request, *args, **kwargs)
+
+    return dispatch
+
+
+def find_repo(request: WireRequest, repokind: str, owner: str, name: str) -> Repo:
+    """The repo of that address if the actor may read it, without regard to case. Raises WireError (RepoNotFound)."""
+    repos = Repo.objects.with_id(f"{owner}/{name}").visible_to(request.actor).select_related("owner")
+    repo = (repos.tasks() if repokind == "datasets" else repos.models()).first()
+    if repo is None:
+        raise repo_not_found(request)
+    return repo
+
+
+def require_account(request: WireRequest) -> Account:
+    """Who asks. Raises WireError (401) for nobody."""
+    if request.actor.account is None:
+        raise bad_credentials()
+    return request.actor.account
+
+
+def read_json(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object in the body; an empty body is an empty object. Raises WireError (400), RequestDataTooBig."""
+    if not request.body:
+        return {}
+    try:
+        data = json.loads(request.body)
+    except (ValueError, RecursionError) as error:
+        raise WireError(400, "The body is not valid JSON.") from error
+    if not isinstance(data, dict):
+        raise WireError(400, "The body must be a JSON object.")
+    return data
+
+
+def text_of(data: dict[str, Any], key: str, default: str = "") -> str:
+    """A text field of a body. Raises WireError (400) if it is something else."""
+    value = data.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise WireError(400, f"'{key}' must be a text.")
+    return value.replace("\x00", "")
+
+
+def flag(value: object) -> bool:
+    """Booleans as clients of all ages write them."""
+    return str(value).lower() in ("true", "1", "yes")
+
+
+def values_of(request: HttpRequest, key: str) -> list[str]:
+    """A repeated query key, also as `key[]`."""
+    return [value for value in request.GET.getlist(key) + request.GET.getlist(f"{key}[]") if "\x00" not in value]
+
+
+def absolute(request: HttpRequest, path: str) -> str:
+    """An absolute address on the host the client used, below the prefix it used."""
+    prefix = request.META.get("SCRIPT_NAME", "").rstrip("/")
+    return request.build_absolute_uri(prefix + path)
+
+
+def repo_url(request: HttpRequest, repo: Repo) -> str:
+    """`<endpoint>/[datasets/]owner/name`, which the client parses."""
+    return absolute(request, repo.get_absolute_url())

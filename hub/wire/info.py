@@ -1,0 +1,130 @@
+"""What a repo is at a revision, and lists of repos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import F
+from django.http import HttpResponse, JsonResponse
+
+from hub.repos import cards, gitformat, trees
+from hub.repos.models import Commit, GitObject, Repo
+from hub.review.models import Check
+from hub.wire import listing, shapes
+from hub.wire.asking import WireRequest, absolute, door, find_repo, flag, values_of
+
+EXPANDABLE = (
+    *shapes.LIST_FIELDS, "siblings", "cardData", "config", "usedStorage", "description", "spaces", "safetensors",
+    "baseModels", "childrenModelCount", "citation", "downloadsAllTime", "resourceGroup", "transformersInfo",
+    "widgetData", "model-index", "evalResults", "inference", "inferenceProviderMapping", "paperswithcode_id", "gguf",
+)  # fmt: skip
+_EMPTY: dict[str, Any] = {"baseModels": None, "childrenModelCount": 0, "evalResults": []}
+
+
+@door("GET", "HEAD")
+def info(request: WireRequest, repokind: str, owner: str, name: str, revision: str = "") -> HttpResponse:
+    """`GET /api/{T}/{R}[/revision/{rev}]`, with `blobs`, `expand` and `securityStatus`."""
+    repo = find_repo(request, repokind, owner, name)
+    commit = None if not repo.head and revision in ("", "main") else trees.resolve_commit(repo, revision or None)
+    expand = values_of(request, "expand")
+    body = shapes.repo_info(repo, commit.sha if commit else "", _card(repo, commit))
+    if not expand or {"siblings", "usedStorage", "safetensors"} & set(expand):
+        files = trees.describe(repo, trees.flatten(repo, commit.tree)) if commit else []
+        blobs = flag(request.GET.get("blobs"))
+        body["siblings"] = [shapes.sibling(file, blobs=blobs) for file in files]
+        body["usedStorage"] = shapes.used_storage(files)
+    if repo.facts.get("dtypes") and commit and commit.sha == repo.head:
+        body["safetensors"] = _safetensors(repo.facts)
+    if expand:
+        body = _EMPTY | {"downloadsAllTime": repo.downloads} | body
+        body = {key: body.get(key) for key in ("_id", "id", *(field for field in expand if field in EXPANDABLE))}
+    if flag(request.GET.get("securityStatus")):
+        body["securityRepoStatus"] = _security(repo, commit)
+    response = JsonResponse(body)
+    if commit:
+        response["X-Repo-Commit"] = commit.sha
+    return response
+
+
+@door("GET", "HEAD")
+def list_repos(request: WireRequest, repokind: str) -> HttpResponse:
+    """`GET /api/models`, `GET /api/datasets`: what the actor may see, filtered, sorted, page by page."""
+    page = listing.page(request, repokind)
+    full, expand = flag(request.GET.get("full")), values_of(request, "expand")
+    with_card = full or flag(request.GET.get("cardData")) or "cardData" in expand
+    rows = [shapes.repo_info(repo, repo.head, repo.card if with_card else {}) for repo in page.repos]
+    if full or "siblings" in expand:
+        names = file_names(page.repos)
+        for row, repo in zip(rows, page.repos, strict=True):
+            row["siblings"] = [{"rfilename": path} for path in names[repo.pk]]
+    if expand:
+        wanted = ["_id", "id", *(field for field in expand if field in EXPANDABLE)]
+        rows = [{key: row.get(key) for key in wanted} for row in rows]
+    elif not full:
+        wanted = [*shapes.LIST_FIELDS, *(["cardData"] if with_card else [])]
+        rows = [{key: row[key] for key in wanted if key in row} for row in rows]
+    response = JsonResponse(rows, safe=False)
+    if page.following:
+        response["Link"] = f'<{absolute(request, page.following)}>; rel="next"'
+    return response
+
+
+@door("GET")
+def tags_by_type(request: WireRequest, repokind: str) -> HttpResponse:
+    """`GET /api/{T}-tags-by-type`: the tags in use, sorted into kinds by their prefix."""
+    repos = Repo.objects.visible_to(request.actor)
+    repos = repos.tasks() if repokind == "datasets" else repos.models()
+    found: dict[str, list[dict[str, str]]] = {}
+    used: set[str] = set()
+    for tags in repos.order_by().values_list("tags", flat=True)[:20_000]:
+        used.update(tags)
+    for tag in sorted(used):
+        kind, _, label = tag.partition(":")
+        kind, label = (kind, label) if label else ("other", tag)
+        found.setdefault(kind, []).append({"id": tag, "label": label, "type": kind})
+    return JsonResponse(found)
+
+
+def file_names(repos: Iterable[Repo]) -> dict[Any, list[str]]:
+    """Repo key → paths at its head, for many repos at once: one query for each level of folders."""
+    names: dict[Any, list[str]] = {repo.pk: [] for repo in repos}
+    roots = Commit.objects.filter(repo__in=names, sha=F("repo__head")).values_list("repo_id", "tree")
+    level = [(repo, tree, "") for repo, tree in roots if tree != trees.EMPTY_TREE]
+    while level:
+        shas = {tree for _repo, tree, _prefix in level}
+        rows = GitObject.objects.filter(repo__in=names, sha__in=shas, kind="tree").values_list("repo_id", "sha", "data")
+        bodies = {(repo, sha): data for repo, sha, data in rows}
+        deeper = []
+        for repo, tree, prefix in level:
+            for entry in gitformat.parse_tree(bytes(bodies[repo, tree])).values():
+                if entry.is_folder:
+                    deeper.append((repo, entry.sha, f"{prefix}{entry.name}/"))
+                else:
+                    names[repo].append(prefix + entry.name)
+        level = deeper
+    return {repo: sorted(paths) for repo, paths in names.items()}
+
+
+def _card(repo: Repo, commit: Commit | None) -> dict[str, Any]:
+    """The claims of the card at a revision; those of the head are at hand."""
+    if commit is None or commit.sha == repo.head:
+        return repo.card
+    try:
+        return cards.front_matter(trees.get_file(repo, commit, "README.md").read())
+    except trees.EntryNotFound:
+        return {}
+
+
+def _safetensors(facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Numbers of parameters by dtype, as measured."""
+    dtypes = facts["dtypes"]
+    if not isinstance(dtypes, dict):
+        return None
+    return {"parameters": dtypes, "total": sum(dtypes.values())}
+
+
+def _security(repo: Repo, commit: Commit | None) -> dict[str, Any]:
+    """Whether the automatic checks of this commit are in. Unsafe kinds of files never get this far."""
+    done = commit is not None and Check.objects.filter(repo=repo, sha=commit.sha).exists()
+    return {"scansDone": done, "filesWithIssues": []}

@@ -1,0 +1,132 @@
+"""One file at a revision: small ones from the database, large ones by a redirect to the store. HEAD never asks S3."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db.models import F
+from django.http import HttpResponse
+
+from hub.repos import trees
+from hub.repos.models import Commit, Repo
+from hub.repos.trees import EntryNotFound, File
+from hub.store import objects
+from hub.wire.asking import WireRequest, door, find_repo
+from hub.wire.errors import WireError
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_TEXTS = frozenset("md txt csv tsv yaml yml jinja vocab merges bpe gitattributes gitignore".split())
+COUNT_ONCE_SECONDS = 3600
+
+
+@door("GET", "HEAD", limit="resolve")
+def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str) -> HttpResponse:
+    """`GET|HEAD /{R}/resolve/{rev}/{path}`: bytes, or 302 to them, with the headers that name commit and hash."""
+    repo = find_repo(request, repokind, owner, name)
+    commit = trees.resolve_commit(repo, revision)
+    try:
+        file = trees.get_file(repo, commit, path)
+    except EntryNotFound as error:
+        headers = {"X-Repo-Commit": commit.sha}
+        raise WireError(404, "Entry not found", code="EntryNotFound", headers=headers) from error
+    _count_download(request, repo)
+    response = _small(request, file) if file.blob is None else _large(file)
+    _name_it(response, repo, commit, file)
+    return response
+
+
+def _large(file: File) -> HttpResponse:
+    """302 to a presigned address. Its signing is a local computation, so HEAD costs nothing at the store."""
+    assert file.blob
+    address = objects.presigned_get(
+        file.blob.key,
+        filename=file.path.rpartition("/")[2],
+        content_type=content_type(file.path),
+        seconds=settings.LIMITS["presigned_seconds"],
+        inline=True,
+    )
+    response = HttpResponse(status=302)
+    response["Location"] = address
+    response["X-Linked-Etag"] = f'"{file.blob.sha256}"'
+    response["X-Linked-Size"] = str(file.size)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _small(request: WireRequest, file: File) -> HttpResponse:
+    """The bytes from the database: whole, a range of them, or none for HEAD and for a copy the client has."""
+    if f'"{file.etag}"' in request.headers.get("If-None-Match", ""):
+        return HttpResponse(status=304)
+    start, end, status = 0, file.size, 200
+    wanted = request.headers.get("Range", "")
+    if wanted and request.headers.get("If-Range", "").strip('"') in ("", file.etag):
+        span = parse_range(wanted, file.size)
+        if span:
+            (start, end), status = span, 206
+    data = b"" if request.method == "HEAD" else file.data[start:end]
+    response = HttpResponse(data, status=status, content_type=content_type(file.path))
+    response["Content-Length"] = str(end - start)
+    if status == 206:
+        response["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+    response["Cache-Control"] = "no-cache"
+    return response
+
+
+def _name_it(response: HttpResponse, repo: Repo, commit: Commit, file: File) -> None:
+    """Headers that say which bytes of which commit these are."""
+    name = file.path.rpartition("/")[2]
+    plain = name.encode("ascii", "replace").decode().replace('"', "'")
+    response["X-Repo-Commit"] = commit.sha
+    response["ETag"] = f'"{file.etag}"'
+    response["Accept-Ranges"] = "bytes"
+    response["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(name)}; filename=\"{plain}\";"
+    response["Access-Control-Expose-Headers"] = "X-Repo-Commit, X-Linked-Etag, X-Linked-Size, ETag, Link"
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    if repo.private:
+        response["Cache-Control"] = "private, no-store"
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """(start, end exclusive) of one range; None for forms we answer with the whole file. Raises WireError (416)."""
+    match = _RANGE.fullmatch(header.replace(" ", ""))
+    if not match or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if len(first) > 18 or len(last) > 18:
+        return None
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size or end <= start:
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise WireError(416, f"The file has {size} bytes; that range is outside.", headers=headers)
+    return start, end
+
+
+def content_type(path: str) -> str:
+    """A type that no browser runs."""
+    suffix = path.rpartition(".")[2].lower()
+    if suffix in _TEXTS:
+        return "text/plain; charset=utf-8"
+    guessed = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    allowed = (guessed.startswith("image/") and "svg" not in guessed) or guessed == "application/json"
+    return guessed if allowed else "application/octet-stream"
+
+
+def _count_download(request: WireRequest, repo: Repo) -> None:
+    """One download for each repo and client in an hour: clients that say so by header, else every GET."""
+    if request.method == "HEAD" and "X-HF-Download-Counter" not in request.headers:
+        return
+    account = request.actor.account
+    client = str(account.pk) if account else request.META.get("REMOTE_ADDR", "") + request.headers.get("User-Agent", "")
+    key = f"download:{repo.pk}:{hashlib.sha256(client.encode()).hexdigest()[:24]}"
+    if cache.add(key, 1, COUNT_ONCE_SECONDS):
+        Repo.objects.filter(pk=repo.pk).update(downloads=F("downloads") + 1)

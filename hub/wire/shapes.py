@@ -1,0 +1,110 @@
+"""JSON shapes that several routes share, under the names the client expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from hub.accounts.models import Account
+from hub.repos import gitformat
+from hub.repos.models import Commit, Kind, Repo
+from hub.repos.trees import Listed
+
+LIST_FIELDS = (
+    "id _id modelId author sha lastModified createdAt private gated disabled downloads likes tags library_name "
+    "pipeline_tag trendingScore"
+).split()
+
+
+def when(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def listed_file(file: Listed) -> dict[str, Any]:
+    """A file in a tree listing."""
+    row: dict[str, Any] = {"type": "file", "path": file.path, "size": file.size, "oid": file.sha}
+    if file.sha256:
+        row["lfs"] = lfs_info(file)
+    return row
+
+
+def lfs_info(file: Listed) -> dict[str, Any]:
+    """The `lfs` part of a large file."""
+    assert file.sha256
+    pointer_size = len(gitformat.pointer(file.sha256, file.size))
+    return {"oid": file.sha256, "size": file.size, "pointerSize": pointer_size}
+
+
+def listed_folder(path: str, sha: str) -> dict[str, Any]:
+    """A folder in a tree listing."""
+    return {"type": "directory", "path": path, "oid": sha, "size": 0}
+
+
+def sibling(file: Listed, *, blobs: bool) -> dict[str, Any]:
+    """A file in a repo's info; with `blobs` its size and hashes."""
+    row: dict[str, Any] = {"rfilename": file.path}
+    if blobs:
+        row |= {"size": file.size, "blobId": file.sha}
+        if file.sha256:
+            info = lfs_info(file)
+            row["lfs"] = {"sha256": info["oid"], "size": info["size"], "pointerSize": info["pointerSize"]}
+    return row
+
+
+def repo_info(repo: Repo, sha: str, card: dict[str, Any]) -> dict[str, Any]:
+    """What a repo is, without its files."""
+    info = {
+        "_id": repo.pk.hex[:24],
+        "id": repo.full_name,
+        "author": repo.owner.name,
+        "sha": sha or None,
+        "lastModified": when(repo.updated_at),
+        "createdAt": when(repo.created_at),
+        "private": repo.private,
+        "gated": False,
+        "disabled": False,
+        "downloads": repo.downloads,
+        "likes": repo.likes,
+        "tags": repo.tags,
+        "description": repo.description or None,
+        "trendingScore": repo.likes,
+        "cardData": card,
+    }
+    if not repo.is_task:
+        info |= _model_fields(repo, card)
+    return info
+
+
+def _model_fields(repo: Repo, card: dict[str, Any]) -> dict[str, Any]:
+    library = card.get("library_name") or ("peft" if repo.kind == Kind.ADAPTER and repo.tags else None)
+    pipeline = card.get("pipeline_tag")
+    return {
+        "modelId": repo.full_name,
+        "library_name": library if isinstance(library, str) else None,
+        "pipeline_tag": pipeline if isinstance(pipeline, str) else None,
+        "spaces": [],
+        "config": {},
+    }
+
+
+def commit_row(commit: Commit) -> dict[str, Any]:
+    """A commit in a log."""
+    return {
+        "id": commit.sha,
+        "title": commit.title,
+        "message": commit.message,
+        "date": when(commit.created_at),
+        "authors": [{"user": name_of(commit.author), "avatar": ""}],
+    }
+
+
+def name_of(account: Account | None) -> str:
+    """The name, also of an account that is gone."""
+    return account.name if account else "deleted"
+
+
+def used_storage(files: Iterable[Listed]) -> int:
+    """Bytes of a revision's files."""
+    return sum(file.size for file in files)

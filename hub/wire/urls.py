@@ -1,0 +1,90 @@
+"""Addresses of the wire. Pages of a repo (`/owner/name`, `/tree/`, `/blob/`, …) are not here."""
+
+from django.urls import URLPattern, path
+
+from hub.wire import commit, converters, discussions, identity, info, lfs, preupload, refs, repos, resolve, tree
+from hub.wire.asking import View, by_method, door
+from hub.wire.errors import repo_not_found
+
+assert converters  # importing registers them
+
+_REPO = "api/<repokind:repokind>/<str:owner>/<str:name>"
+
+
+def _missing(request, **_parts):  # type: ignore[no-untyped-def]
+    """Ids without an owner (`gpt2`): none exist here."""
+    raise repo_not_found(request)
+
+
+missing = door("GET", "HEAD", "POST")(_missing)
+
+
+def _files(prefix: str, repokind: str) -> list[URLPattern]:
+    """Addresses outside `/api/`: files and LFS."""
+    kind = {"repokind": repokind}
+    git = f"{prefix}<str:owner>/<str:name>.git/info/lfs"
+    return [
+        path(f"{prefix}<str:owner>/<str:name>/resolve/<revision:revision>/<inside:path>", resolve.resolve, kind),
+        path(f"{prefix}<str:owner>/<str:name>/raw/<revision:revision>/<inside:path>", resolve.resolve, kind),
+        path(f"{git}/objects/batch", lfs.batch, kind),
+        path(f"{git}/verify", lfs.verify, kind),
+        path(f"{git}/complete/<str:ticket>", lfs.complete, kind),
+        path(f"{git}/locks", lfs.no_locks, kind),
+        path(f"{git}/locks/<path:rest>", lfs.no_locks, kind),
+    ]
+
+
+def _api(rest: str, view: View) -> URLPattern:
+    return path(f"{_REPO}{rest}", view)
+
+
+urlpatterns = [
+    path("api/whoami-v2", identity.whoami),
+    path("api/validate-yaml", identity.validate_yaml),
+    path("api/agent-harnesses", identity.agent_harnesses),
+    path("api/users/<str:name>/overview", identity.user_overview),
+    path("api/users/<str:name>/likes", identity.user_likes),
+    path("api/organizations/<str:name>/overview", identity.organisation_overview),
+    path("api/organizations/<str:name>/members", identity.organisation_members),
+    path("api/repos/create", repos.create),
+    path("api/repos/delete", repos.delete),
+    path("api/repos/move", repos.move),
+    path("api/<repokind:repokind>", info.list_repos),
+    path("api/<repokind:repokind>-tags-by-type", info.tags_by_type),
+    _api("", info.info),
+    _api("/revision/<revision:revision>", info.info),
+    _api("/tree/<revision:revision>", tree.tree),
+    _api("/tree/<revision:revision>/<inside:path>", tree.tree),
+    _api("/paths-info/<revision:revision>", tree.paths_info),
+    _api("/preupload/<revision:revision>", preupload.preupload),
+    _api("/commit/<revision:revision>", commit.commit),
+    _api("/refs", refs.list_refs),
+    _api("/branch/<revision:branch>", by_method(POST=refs.create_branch, DELETE=refs.delete_branch)),
+    _api("/tag/<revision:revision>", by_method(POST=refs.create_tag, DELETE=refs.delete_tag)),
+    _api("/commits/<revision:revision>", refs.list_commits),
+    _api("/super-squash/<revision:branch>", refs.super_squash),
+    _api("/discussions", by_method(GET=discussions.list_discussions, POST=discussions.open_discussion)),
+    _api("/discussions/<int:number>", discussions.discussion),
+    _api("/discussions/<int:number>/comment", discussions.comment),
+    _api("/discussions/<int:number>/comment/<int:key>/edit", discussions.edit_comment),
+    _api("/discussions/<int:number>/comment/<int:key>/hide", discussions.hide_comment),
+    _api("/discussions/<int:number>/title", discussions.title),
+    _api("/discussions/<int:number>/status", discussions.status),
+    _api("/discussions/<int:number>/merge", discussions.merge),
+    _api("/settings", repos.settings),
+    _api("/auth-check", repos.auth_check),
+    _api("/auth-check/<str:verb>", repos.auth_check),
+    _api("/like", repos.like),
+    _api("/likers", repos.likers),
+    path("api/<repokind:repokind>/<str:name>", missing),
+    path("api/<repokind:repokind>/<str:name>/revision/<revision:revision>", missing),
+    path("api/<repokind:repokind>/<str:name>/tree/<inside:rest>", missing),
+    path("api/spaces", identity.not_offered),
+    *[path(f"api/{name}/<path:rest>", identity.not_offered) for name in ("spaces", "kernels", "buckets", "papers")],
+    *[path(f"api/{name}", identity.not_offered) for name in ("collections", "jobs", "settings/webhooks")],
+    path("api/collections/<path:rest>", identity.not_offered),
+    *_files("datasets/", "datasets"),
+    path("datasets/<str:name>/resolve/<revision:revision>/<inside:path>", missing),
+    *_files("", "models"),
+    path("<str:name>/resolve/<revision:revision>/<inside:path>", missing),
+]
