@@ -3,10 +3,13 @@
 from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 
+from hub.pages import health
 from hub.pages.styleguide import styleguide
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
+    path("health/alive", health.alive),
+    path("health/ready", health.ready),
 ]
 
 if settings.DEBUG:

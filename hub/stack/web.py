@@ -46,11 +46,11 @@ class Web:
         return self.status() is not None
 
     def status(self) -> int | None:
-        """The HTTP status of the front page; None while nobody answers."""
+        """The HTTP status of the health page; None while nobody answers."""
         host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         connection = http.client.HTTPConnection(host, self.port, timeout=10)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", "/health/alive")
             return connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return None

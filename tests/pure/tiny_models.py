@@ -49,7 +49,7 @@ def write_causal(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(WORDS) + 4, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
-        max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+        max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3, initializer_range=0.3,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     write_tokenizer(folder)
