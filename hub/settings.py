@@ -72,6 +72,7 @@ LIMITS = {
     "regular_bytes": env.int("LIMIT_REGULAR_BYTES", default=32 * MIB),
     "card_bytes": env.int("LIMIT_CARD_BYTES", default=1 * MIB),
     "json_bytes": env.int("LIMIT_JSON_BYTES", default=32 * MIB),
+    "commit_bytes": env.int("LIMIT_COMMIT_BYTES", default=512 * MIB),
     "commit_files": env.int("LIMIT_COMMIT_FILES", default=1000),
     "repo_files": env.int("LIMIT_REPO_FILES", default=10_000),
     "upload_seconds": env.int("LIMIT_UPLOAD_SECONDS", default=24 * 3600),
@@ -259,6 +260,7 @@ LOGGING = {
         "boto3": {"level": "WARNING"},
         "urllib3": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
     },
 }

@@ -76,7 +76,7 @@ def commit(
     Raises rights.Denied, policy.Refused, BadChange, Conflict, trees.RevisionNotFound, store StoreError.
     """
     ref_name = full_ref(branch)
-    _require_right(actor, repo, ref_name)
+    require_right(actor, repo, ref_name)
     ready = _prepare(changes_)
     with transaction.atomic():
         ref = _locked_ref(repo, ref_name)
@@ -105,13 +105,26 @@ def commit_merge(
         return _record_commit(draft, ref, _write_trees(draft), list(parents), author, message)
 
 
+def commit_squash(*, author: Account | None, repo: Repo, branch: str, head: str, message: str) -> Commit:
+    """Record one commit without parents that has the files of `head`, which must be the branch's. Raises Conflict."""
+    with transaction.atomic():
+        ref = _locked_ref(repo, full_ref(branch))
+        if ref.target != head:
+            raise Conflict(ref.target)
+        draft = _Draft(repo, trees.flatten(repo, Commit.objects.get(repo=repo, sha=head).tree))
+        return _record_commit(draft, ref, _write_trees(draft), [], author, message)
+
+
 def full_ref(branch: str) -> str:
     """`main` → `refs/heads/main`; full refs stay."""
     return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
 
 
-def _require_right(actor: Actor, repo: Repo, ref_name: str) -> None:
-    """Branches need the right to write; other refs ask the room they belong to first (see `register_ref_right`)."""
+def require_right(actor: Actor, repo: Repo, ref_name: str) -> None:
+    """Branches need the right to write; other refs ask the room they belong to first (see `register_ref_right`).
+
+    Raises Denied.
+    """
     if any(may_write(actor, repo, ref_name) for may_write in _ref_rights):
         rights.require(actor, rights.Verb.PROPOSE, repo)
     else:

@@ -1,9 +1,13 @@
-"""The past of a revision: which commit last changed a path, and a page of the log without reading all of it."""
+"""The past of a revision: which commit last changed a path, and how to leave the past behind."""
 
 from __future__ import annotations
 
+from hub import rights
+from hub.accounts.actor import Actor
 from hub.repos import trees
-from hub.repos.models import Commit, Repo
+from hub.repos.commits import commit_squash, full_ref
+from hub.repos.models import Commit, Ref, Repo
+from hub.rights import Verb
 
 MAX_DEPTH = 200
 """How many commits back a path's last change is looked for; older ones show the oldest commit looked at."""
@@ -23,3 +27,15 @@ def last_commits(repo: Repo, commit: Commit, shas: dict[str, str]) -> dict[str, 
                 found[path] = newer
                 del open_paths[path]
     return found
+
+
+def squash(*, actor: Actor, repo: Repo, branch: str, message: str) -> Commit:
+    """Replace a branch's past by one commit with the same files. Old commits stay readable by their sha.
+
+    Raises Denied, RevisionNotFound (also for tags and shas).
+    """
+    rights.require(actor, Verb.WRITE, repo)
+    if not Ref.objects.filter(repo=repo, name=full_ref(branch)).exists():
+        raise trees.RevisionNotFound(f"{repo.full_name} has no branch '{branch[:80]}'.")
+    head = trees.resolve_commit(repo, full_ref(branch))
+    return commit_squash(author=actor.account, repo=repo, branch=branch, head=head.sha, message=message)

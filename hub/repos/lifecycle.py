@@ -68,6 +68,27 @@ def describe(*, actor: Actor, repo: Repo, description: str) -> None:
     repo.description = description[:300]
 
 
+def move_repo(*, actor: Actor, repo: Repo, owner: Account, name: str) -> None:
+    """Give a repo another name or owner. Needs administering it and creating for the new owner.
+
+    Raises Denied, ValidationError (name), Exists.
+    """
+    rights.require(actor, Verb.ADMIN, repo)
+    if not rights.can_act_for(actor, owner):
+        raise Denied(f"You may not create repos for {owner.name}.")
+    if not actor.reaches(f"{owner.name}/{name}"):
+        raise Denied("This token is limited to other repos.")
+    check_name(name)
+    before = repo.full_name
+    try:
+        with transaction.atomic():
+            Repo.objects.filter(pk=repo.pk).update(owner=owner, name=name)
+            record(actor.account, "move_repo", repo=repo, before=before, after=f"{owner.name}/{name}")
+    except IntegrityError as error:
+        raise Exists(f"{owner.name}/{name} exists already.") from error
+    repo.owner, repo.name = owner, name
+
+
 def delete_repo(*, actor: Actor, repo: Repo) -> None:
     """Remove a repo with its history; its blobs go when nothing else refers to them. Raises Denied."""
     rights.require(actor, Verb.ADMIN, repo)

@@ -13,6 +13,8 @@ from hub.store.models import Blob
 
 _SHA = re.compile(r"[0-9a-f]{7,40}")
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+WHOLE_LOG = 1_000_000
+"""A limit of `log` beyond any history."""
 
 
 class RevisionNotFound(Exception):

@@ -121,9 +121,7 @@ def merge(request: WireRequest, repokind: str, owner: str, name: str, number: in
     return JsonResponse({"commitOid": made.sha})
 
 
-def _find(
-    request: WireRequest, repokind: str, owner: str, name: str, number: int
-) -> tuple[Repo, ChangeRequest]:
+def _find(request: WireRequest, repokind: str, owner: str, name: str, number: int) -> tuple[Repo, ChangeRequest]:
     repo = find_repo(request, repokind, owner, name)
     row = ChangeRequest.objects.filter(repo=repo, number=number).select_related("author").first()
     if row is None:

@@ -51,7 +51,7 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse | None:
         return _response(request, error)
     if isinstance(error, Denied) and not request.actor.is_known:  # type: ignore[attr-defined]
         return _response(request, bad_credentials())
-    if isinstance(error, Refused) and error.code == "card":
+    if isinstance(error, Refused) and error.path.lower() == "readme.md":
         return _response(request, WireError(400, str(error)))
     if isinstance(error, RequestDataTooBig):
         return _response(request, WireError(413, "The request is too large; send fewer files at a time."))

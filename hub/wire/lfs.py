@@ -188,5 +188,3 @@ def _etags(body: dict[str, Any], upload: Upload) -> dict[int, str]:
 
 def _answer(transfer: str, rows: list[dict[str, Any]]) -> HttpResponse:
     return JsonResponse({"transfer": transfer, "objects": rows, "hash_algo": "sha256"}, content_type=MEDIA_TYPE)
-
-

@@ -108,9 +108,7 @@ def super_squash(request: WireRequest, repokind: str, owner: str, name: str, bra
     return JsonResponse({"commitOid": commit.sha})
 
 
-def _next(
-    request: WireRequest, repokind: str, repo: Repo, sha: str, query: dict[str, Any], formatted: bool
-) -> str:
+def _next(request: WireRequest, repokind: str, repo: Repo, sha: str, query: dict[str, Any], formatted: bool) -> str:
     """The next page, pinned to the commit the first one started at."""
     words = [*query.items(), *([("expand[]", "formatted")] if formatted else [])]
     address = f"/api/{repokind}/{quote(repo.full_name)}/commits/{sha}?{urlencode(words)}"
