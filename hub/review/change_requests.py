@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -10,6 +12,7 @@ from hub import rights
 from hub.accounts.actor import Actor
 from hub.activity.record import record
 from hub.repos import commits, trees
+from hub.repos.changes import Change
 from hub.repos.models import Commit, Ref, Repo
 from hub.review.models import MOVES, ChangeRequest, Comment, State
 from hub.rights import Denied, Verb
@@ -32,11 +35,24 @@ class MergeConflict(Exception):
 
 
 def open_change_request(
-    *, actor: Actor, repo: Repo, title: str, description: str = "", draft: bool = False, target: str = "main"
+    *,
+    actor: Actor,
+    repo: Repo,
+    title: str,
+    description: str = "",
+    draft: bool = False,
+    target: str = "main",
+    base: str | None = None,
 ) -> ChangeRequest:
-    """Start a change request whose ref is the target's head for now; commit to its ref next. Raises Denied."""
+    """Start a change request whose ref is the target's head (or the commit `base`) for now; commit to its ref next.
+
+    Raises Denied, RevisionNotFound (no such branch, or no such commit).
+    """
     rights.require(actor, Verb.PROPOSE, repo)
-    head = trees.resolve_commit(repo, target)
+    full = commits.full_ref(target)
+    head = trees.resolve_commit(repo, full)
+    if base is not None:
+        head = trees.resolve_commit(repo, base)
     with transaction.atomic():
         Repo.objects.filter(pk=repo.pk).update(next_number=F("next_number") + 1)
         number = Repo.objects.values_list("next_number", flat=True).get(pk=repo.pk) - 1
@@ -46,7 +62,7 @@ def open_change_request(
             title=title.strip()[:200] or "Untitled",
             author=actor.account,
             state=State.DRAFT if draft else State.OPEN,
-            target=commits.full_ref(target),
+            target=full,
             base=head.sha,
             opened_at=None if draft else timezone.now(),
         )
@@ -55,6 +71,33 @@ def open_change_request(
             Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
         record(actor.account, "open_change_request", repo=repo, number=number)
     return request
+
+
+def propose(
+    *,
+    actor: Actor,
+    repo: Repo,
+    changes_: Sequence[Change],
+    title: str,
+    description: str = "",
+    target: str = "main",
+    base: str | None = None,
+) -> tuple[ChangeRequest, Commit]:
+    """Open a change request with its first commit; if the commit is refused there is no change request either.
+
+    Raises as `open_change_request` and `commits.commit`.
+    """
+    request = open_change_request(
+        actor=actor, repo=repo, title=title, description=description, target=target, base=base
+    )
+    message = f"{title}\n\n{description}".strip()
+    try:
+        return request, commits.commit(actor=actor, repo=repo, changes_=changes_, message=message, branch=request.ref)
+    except Exception:
+        with transaction.atomic():
+            Ref.objects.filter(repo=repo, name=request.ref).delete()
+            request.delete()
+        raise
 
 
 def comment(*, actor: Actor, request: ChangeRequest, text: str) -> Comment:

@@ -37,7 +37,7 @@ def preupload(request: WireRequest, repokind: str, owner: str, name: str, revisi
         commits.require_right(request.actor, repo, commits.full_ref(revision))
     asked = [_file(row) for row in _rows(body)]
     current = _current(repo, revision, [path for path, _size in asked])
-    ignored = _ignore_filter(repo, body, current)
+    ignored = _ignore_filter(body, current)
     answer, budget = [], [MAX_REREAD]
     for path, size in asked:
         skip = ignored is not None and bool(ignored.is_ignored(path))
@@ -94,7 +94,7 @@ def _current(repo: Repo, revision: str, paths: list[str]) -> dict[str, File]:
     return trees.load_files(repo, {path: here[path] for path in {*paths, ".gitignore"} if path in here})
 
 
-def _ignore_filter(repo: Repo, body: dict[str, Any], current: dict[str, File]) -> IgnoreFilter | None:
+def _ignore_filter(body: dict[str, Any], current: dict[str, File]) -> IgnoreFilter | None:
     """The .gitignore that comes with the request, else the repo's."""
     text = text_of(body, "gitIgnore")
     data = text.encode() if text else current[".gitignore"].read() if ".gitignore" in current else b""
