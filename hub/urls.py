@@ -8,7 +8,6 @@ from hub.pages.styleguide import styleguide
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
-    path("", include("hub.wire.urls")),
     path("health/alive", health.alive),
     path("health/ready", health.ready),
     path("", include("hub.wire.urls")),
