@@ -66,7 +66,8 @@ class Filling:
 
         api = HfApi(endpoint=self.url, token=self.people.tokens[by])
         repo_type = options.pop("repo_type", None)
-        api.create_repo(repo_id, repo_type=repo_type, exist_ok=True)
+        if not options.get("create_pr"):
+            api.create_repo(repo_id, repo_type=repo_type, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type=repo_type, commit_message=message, **options)
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 ESTIMATE = "about four minutes on two cores"
+QUIET_CLIENT = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+"""The base is larger than what travels inside a commit, so it goes by LFS."""
 
 
 class Command(BaseCommand):
@@ -20,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--with-smollm2", action="store_true", help="Also publish SmolLM2-135M as a base.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        os.environ |= {"HF_ENDPOINT": options["url"], **QUIET_CLIENT}
         from merges.demo.fill import DemoFault, fill
         from merges.demo.people import ORGANISATION
 
