@@ -28,7 +28,8 @@ def _tags(card: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
     yield from _listed(card.get("tags"))
     yield from _listed(card.get("language"))
     yield from (f"license:{value}" for value in _listed(card.get("license")))
-    yield from (f"dataset:{value}" for value in _listed(card.get("datasets")))
+    named = [*_listed(card.get("datasets")), *(name for name in _listed(card.get("task")) if "/" in name)]
+    yield from (f"dataset:{value}" for value in named)
     yield from _listed(card.get("pipeline_tag"))
     yield from _listed(card.get("type"))
     yield from _listed(card.get("library_name"))

@@ -1,0 +1,26 @@
+"""The repos of a search, in an order."""
+
+from __future__ import annotations
+
+from django.db.models.functions import Lower
+
+from adapters.search.filters import Filters
+from hub.accounts.actor import Actor
+from hub.repos.models import Repo, RepoQuerySet
+
+SORTS = {"updated": "Last updated", "downloads": "Most downloads", "likes": "Most likes", "name": "Name"}
+DEFAULT_SORT = "updated"
+
+
+def matching(actor: Actor, filters: Filters) -> RepoQuerySet:
+    """The repos of a search that the actor may read, in no order."""
+    return Repo.objects.visible_to(actor).filter(*filters.conditions()).order_by()
+
+
+def listing(actor: Actor, filters: Filters, sort: str = DEFAULT_SORT) -> RepoQuerySet:
+    """The repos of a search that the actor may read, with their owners; an unknown order is the usual one."""
+    found = matching(actor, filters).select_related("owner")
+    if sort == "name":
+        return found.order_by(Lower("name"), Lower("owner__name"), "pk")
+    field = {"downloads": "-downloads", "likes": "-likes"}.get(sort, "-updated_at")
+    return found.order_by(field, "pk")
