@@ -13,7 +13,9 @@ from django.http.response import HttpResponseBase
 from hub.accounts import throttle
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
-from hub.repos.models import Repo
+from hub.repos import trees
+from hub.repos.models import DEFAULT_BRANCH, ZERO_SHA, Commit, Repo
+from hub.repos.trees import EMPTY_TREE
 from hub.wire.errors import WireError, answer, bad_credentials, repo_not_found
 
 
@@ -78,6 +80,16 @@ def find_repo(request: WireRequest, repokind: str, owner: str, name: str) -> Rep
     if repo is None:
         raise repo_not_found(request)
     return repo
+
+
+def commit_at(repo: Repo, revision: str) -> Commit:
+    """The commit of a revision. The main branch of an empty repo is an empty tree, not an error, as clients expect.
+
+    Raises RevisionNotFound.
+    """
+    if not repo.head and revision in ("", DEFAULT_BRANCH, f"refs/heads/{DEFAULT_BRANCH}", ZERO_SHA):
+        return Commit(repo=repo, sha=ZERO_SHA, tree=EMPTY_TREE, created_at=repo.created_at)
+    return trees.resolve_commit(repo, revision or None)
 
 
 def require_account(request: WireRequest) -> Account:

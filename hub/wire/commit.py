@@ -14,7 +14,7 @@ from hub import rights
 from hub.repos import changes as repo_changes
 from hub.repos import commits
 from hub.repos.changes import Change, Delete, DeleteFolder, Inline, OnDisk, Put, Stored
-from hub.repos.models import Commit, Repo
+from hub.repos.models import ZERO_SHA, Commit, Repo
 from hub.review import change_requests
 from hub.review.models import ChangeRequest
 from hub.rights import Verb
@@ -154,7 +154,7 @@ def _stored(request: WireRequest, repo: Repo, value: dict[str, Any]) -> Stored:
 
 def _whole_sha(repo: Repo, parent: str | None) -> str | None:
     """The parent the client saw, written out; a sha that is not in this repo cannot be the head: 412."""
-    if not parent:
+    if not parent or (parent == ZERO_SHA and not repo.head):
         return None
     found = Commit.objects.filter(repo=repo, sha__startswith=parent).first() if _SHA.fullmatch(parent) else None
     if found is None:

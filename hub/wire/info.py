@@ -12,7 +12,7 @@ from hub.repos import cards, gitformat, trees
 from hub.repos.models import Commit, GitObject, Repo
 from hub.review.models import Check
 from hub.wire import listing, shapes
-from hub.wire.asking import WireRequest, absolute, door, find_repo, flag, values_of
+from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag, values_of
 
 EXPANDABLE = (
     *shapes.LIST_FIELDS, "siblings", "cardData", "config", "usedStorage", "description", "spaces", "safetensors",
@@ -26,25 +26,22 @@ _EMPTY: dict[str, Any] = {"baseModels": None, "childrenModelCount": 0, "evalResu
 def info(request: WireRequest, repokind: str, owner: str, name: str, revision: str = "") -> HttpResponse:
     """`GET /api/{T}/{R}[/revision/{rev}]`, with `blobs`, `expand` and `securityStatus`."""
     repo = find_repo(request, repokind, owner, name)
-    commit = None if not repo.head and revision in ("", "main") else trees.resolve_commit(repo, revision or None)
+    commit = commit_at(repo, revision)
     expand = values_of(request, "expand")
-    body = shapes.repo_info(repo, commit.sha if commit else "", _card(repo, commit))
+    body = shapes.repo_info(repo, commit.sha if commit.pk else "", _card(repo, commit))
     if not expand or {"siblings", "usedStorage", "safetensors"} & set(expand):
-        files = trees.describe(repo, trees.flatten(repo, commit.tree)) if commit else []
+        files = trees.describe(repo, trees.flatten(repo, commit.tree))
         blobs = flag(request.GET.get("blobs"))
         body["siblings"] = [shapes.sibling(file, blobs=blobs) for file in files]
         body["usedStorage"] = shapes.used_storage(files)
-    if repo.facts.get("dtypes") and commit and commit.sha == repo.head:
+    if repo.facts.get("dtypes") and commit.sha == repo.head:
         body["safetensors"] = _safetensors(repo.facts)
     if expand:
         body = _EMPTY | {"downloadsAllTime": repo.downloads} | body
         body = {key: body.get(key) for key in ("_id", "id", *(field for field in expand if field in EXPANDABLE))}
     if flag(request.GET.get("securityStatus")):
         body["securityRepoStatus"] = _security(repo, commit)
-    response = JsonResponse(body)
-    if commit:
-        response["X-Repo-Commit"] = commit.sha
-    return response
+    return JsonResponse(body, headers={"X-Repo-Commit": commit.sha})
 
 
 @door("GET", "HEAD")
@@ -106,9 +103,9 @@ def file_names(repos: Iterable[Repo]) -> dict[Any, list[str]]:
     return {repo: sorted(paths) for repo, paths in names.items()}
 
 
-def _card(repo: Repo, commit: Commit | None) -> dict[str, Any]:
+def _card(repo: Repo, commit: Commit) -> dict[str, Any]:
     """The claims of the card at a revision; those of the head are at hand."""
-    if commit is None or commit.sha == repo.head:
+    if commit.sha == repo.head or not commit.pk:
         return repo.card
     try:
         return cards.front_matter(trees.get_file(repo, commit, "README.md").read())
@@ -124,7 +121,7 @@ def _safetensors(facts: dict[str, Any]) -> dict[str, Any] | None:
     return {"parameters": dtypes, "total": sum(dtypes.values())}
 
 
-def _security(repo: Repo, commit: Commit | None) -> dict[str, Any]:
+def _security(repo: Repo, commit: Commit) -> dict[str, Any]:
     """Whether the automatic checks of this commit are in. Unsafe kinds of files never get this far."""
-    done = commit is not None and Check.objects.filter(repo=repo, sha=commit.sha).exists()
+    done = Check.objects.filter(repo=repo, sha=commit.sha).exists()
     return {"scansDone": done, "filesWithIssues": []}

@@ -16,7 +16,7 @@ from hub.repos.models import Repo
 from hub.repos.trees import File
 from hub.rights import Verb
 from hub.store.models import Blob
-from hub.wire.asking import WireRequest, door, find_repo, flag, read_json, require_account, text_of
+from hub.wire.asking import WireRequest, commit_at, door, find_repo, flag, read_json, require_account, text_of
 from hub.wire.errors import WireError
 
 MAX_FILES = 1000
@@ -86,11 +86,8 @@ def _file(row: Any) -> tuple[str, int]:
 
 
 def _current(repo: Repo, revision: str, paths: list[str]) -> dict[str, File]:
-    """The files of the revision that are asked for, and its .gitignore. A first commit has none."""
-    if not repo.head and revision == "main":
-        return {}
-    commit = trees.resolve_commit(repo, revision)
-    here = trees.flatten(repo, commit.tree)
+    """The files of the revision that are asked for, and its .gitignore."""
+    here = trees.flatten(repo, commit_at(repo, revision).tree)
     return trees.load_files(repo, {path: here[path] for path in {*paths, ".gitignore"} if path in here})
 
 

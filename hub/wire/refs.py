@@ -10,7 +10,7 @@ from django.http import HttpResponse, JsonResponse
 from hub.repos import history, lifecycle, trees
 from hub.repos.models import Ref, Repo
 from hub.wire import shapes
-from hub.wire.asking import WireRequest, absolute, door, find_repo, flag, read_json, text_of, values_of
+from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag, read_json, text_of, values_of
 from hub.wire.commit import begin
 from hub.wire.errors import WireError
 
@@ -80,9 +80,7 @@ def delete_tag(request: WireRequest, repokind: str, owner: str, name: str, revis
 def list_commits(request: WireRequest, repokind: str, owner: str, name: str, revision: str) -> HttpResponse:
     """`GET /api/{T}/{R}/commits/{rev}`, newest first, page by page, with the number of all."""
     repo = find_repo(request, repokind, owner, name)
-    if not repo.head and revision == "main":
-        return JsonResponse([], safe=False, headers={"X-Total-Count": "0"})
-    commit = trees.resolve_commit(repo, revision)
+    commit = commit_at(repo, revision)
     page, size = _number(request, "p", 0), min(max(1, _number(request, "limit", LOG_PAGE)), LARGEST_LOG_PAGE)
     log = trees.log(repo, commit, limit=trees.WHOLE_LOG)
     formatted = "formatted" in values_of(request, "expand")

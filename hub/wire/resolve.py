@@ -16,7 +16,7 @@ from hub.repos import trees
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import EntryNotFound, File
 from hub.store import objects
-from hub.wire.asking import WireRequest, door, find_repo
+from hub.wire.asking import WireRequest, commit_at, door, find_repo
 from hub.wire.errors import WireError
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -28,7 +28,7 @@ COUNT_ONCE_SECONDS = 3600
 def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str) -> HttpResponse:
     """`GET|HEAD /{R}/resolve/{rev}/{path}`: bytes, or 302 to them, with the headers that name commit and hash."""
     repo = find_repo(request, repokind, owner, name)
-    commit = trees.resolve_commit(repo, revision)
+    commit = commit_at(repo, revision)
     try:
         file = trees.get_file(repo, commit, path)
     except EntryNotFound as error:

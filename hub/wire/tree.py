@@ -12,7 +12,7 @@ from hub.repos.history import last_commits
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import EntryNotFound, Listed
 from hub.wire import shapes
-from hub.wire.asking import WireRequest, absolute, door, find_repo, flag
+from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag
 from hub.wire.errors import WireError
 
 PAGE, PAGE_EXPANDED = 1000, 100
@@ -25,9 +25,7 @@ Row = tuple[str, str, bool]
 def tree(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str = "") -> HttpResponse:
     """`GET /api/{T}/{R}/tree/{rev}[/{path}]?recursive=&expand=`. The next page's link needs nothing else."""
     repo = find_repo(request, repokind, owner, name)
-    if not repo.head and revision == "main" and not path:
-        return JsonResponse([], safe=False)
-    commit = trees.resolve_commit(repo, revision)
+    commit = commit_at(repo, revision)
     path = path.strip("/")
     rows = _rows(repo, commit, path, recursive=flag(request.GET.get("recursive")))
     after, expand = request.GET.get("cursor", ""), flag(request.GET.get("expand"))
@@ -46,7 +44,7 @@ def tree(request: WireRequest, repokind: str, owner: str, name: str, revision: s
 def paths_info(request: WireRequest, repokind: str, owner: str, name: str, revision: str) -> HttpResponse:
     """`POST /api/{T}/{R}/paths-info/{rev}`, form-encoded: tree rows of these paths; missing ones are left out."""
     repo = find_repo(request, repokind, owner, name)
-    commit = trees.resolve_commit(repo, revision)
+    commit = commit_at(repo, revision)
     wanted = [path.strip("/") for path in request.POST.getlist("paths") + request.POST.getlist("paths[]")]
     if len(wanted) > MAX_PATHS:
         raise WireError(400, f"Ask for {MAX_PATHS} paths at most.")

@@ -268,3 +268,16 @@ def test_ignored_files_stay_behind(api: Api) -> None:
     adds = [CommitOperationAdd(path, b"x") for path in ("a.log.txt", "out/b.txt", "kept.txt")]
     alice.create_commit(repo, adds, commit_message="Some")
     assert set(alice.list_repo_files(repo)) == {".gitignore", "kept.txt"}
+
+
+def test_an_empty_repo_is_empty_and_not_broken(api: Api, tmp_path: Path) -> None:
+    alice, repo = api("alice"), "wire-alice/empty"
+    alice.create_repo(repo)
+    assert alice.model_info(repo).sha is None
+    assert list(alice.list_repo_tree(repo)) == alice.list_repo_commits(repo) == []
+    with pytest.raises(EntryNotFoundError):
+        alice.hf_hub_download(repo, "README.md", cache_dir=tmp_path)
+    alice.create_branch(repo, branch="try")
+    alice.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id=repo, revision="try", create_pr=False)
+    assert alice.list_repo_files(repo, revision="try") == ["x.txt"]
+    assert alice.list_repo_files(repo) == []

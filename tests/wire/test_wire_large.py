@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import requests
+import httpx2
 import numpy as np
 import pytest
 from huggingface_hub import HfApi
@@ -55,7 +55,7 @@ def test_a_large_file_by_lfs(
 
 
 def batch(hub: LiveHub, token: str, repo: str, *objects: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    answer = requests.post(
+    answer = httpx2.post(
         f"{hub.url}/{repo}.git/info/lfs/objects/batch",
         headers={"Authorization": f"Bearer {token}"},
         json={"operation": "upload", "transfers": ["basic"], "objects": list(objects)} | more,
@@ -64,12 +64,12 @@ def batch(hub: LiveHub, token: str, repo: str, *objects: dict[str, Any], **more:
     return answer.json()["objects"]
 
 
-def commit_lines(hub: LiveHub, token: str, repo: str, *lines: str, length: bool = True) -> requests.Response:
+def commit_lines(hub: LiveHub, token: str, repo: str, *lines: str, length: bool = True) -> httpx2.Response:
     body = '{"key": "header", "value": {"summary": "By hand"}}\n' + "\n".join(lines)
-    return requests.post(
+    return httpx2.post(
         f"{hub.url}/api/models/{repo}/commit/main",
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"},
-        data=body.encode() if length else iter([body.encode()]),
+        content=body.encode() if length else iter([body.encode()]),
         timeout=60,
     )
 
@@ -81,10 +81,10 @@ def test_wrong_bytes_are_refused(live_hub: LiveHub, api: Api, tokens: Tokens) ->
     (row,) = batch(live_hub, tokens.alice, repo, {"oid": promised, "size": len(data)})
     upload, verify = row["actions"]["upload"], row["actions"]["verify"]
     header = {"Authorization": f"Bearer {tokens.alice}"}
-    assert requests.post(verify["href"], json={"oid": promised, "size": 5000}, headers=header).status_code == 422
-    assert requests.put(upload["href"], data=data + b"more").status_code == 403
-    assert requests.put(upload["href"], data=os.urandom(5000)).status_code == 200
-    answer = requests.post(verify["href"], json={"oid": promised, "size": 5000}, headers=header)
+    assert httpx2.post(verify["href"], json={"oid": promised, "size": 5000}, headers=header).status_code == 422
+    assert httpx2.put(upload["href"], content=data + b"more").status_code == 403
+    assert httpx2.put(upload["href"], content=os.urandom(5000)).status_code == 200
+    answer = httpx2.post(verify["href"], json={"oid": promised, "size": 5000}, headers=header)
     assert answer.status_code == 422
     assert "Nothing was stored" in answer.headers["X-Error-Message"]
     line = f'{{"key": "lfsFile", "value": {{"path": "a.safetensors", "algo": "sha256", "oid": "{promised}"}}}}'
@@ -97,7 +97,7 @@ def test_an_upload_needs_no_verify_before_its_commit(live_hub: LiveHub, api: Api
     api("alice").create_repo(repo)
     oid = hashlib.sha256(data).hexdigest()
     (row,) = batch(live_hub, tokens.alice, repo, {"oid": oid, "size": len(data)})
-    requests.put(row["actions"]["upload"]["href"], data=data).raise_for_status()
+    httpx2.put(row["actions"]["upload"]["href"], content=data).raise_for_status()
     value = f'"path": "a.safetensors", "algo": "sha256", "oid": "{oid}"'
     line = '{"key": "lfsFile", "value": {%s, "size": %d}}'
     assert commit_lines(live_hub, tokens.alice, repo, line % (value, 5)).status_code == 400
@@ -117,7 +117,7 @@ def test_what_private_repos_hold_is_not_told(live_hub: LiveHub, api: Api, tokens
     line = f'{{"key": "lfsFile", "value": {{"path": "s.safetensors", "algo": "sha256", "oid": "{oid}"}}}}'
     assert commit_lines(live_hub, tokens.charlie, "wire-charlie/mine", line).status_code in (400, 422)
     rows = batch(live_hub, tokens.alice, "wire-alice/vault", asked, {"oid": "0" * 64, "size": 3}, operation="download")
-    assert requests.get(rows[0]["actions"]["download"]["href"]).content == data
+    assert httpx2.get(rows[0]["actions"]["download"]["href"]).content == data
     assert rows[1]["error"]["code"] == 404
     bad = batch(
         live_hub, tokens.alice, "wire-alice/vault", {"oid": "zz", "size": 3}, {"oid": "1" * 64, "size": 1 << 50}
@@ -133,19 +133,19 @@ def test_ranges(live_hub: LiveHub, api: Api) -> None:
         alice.upload_file(path_or_fileobj=data, path_in_repo=path, repo_id=repo)
         address = f"{live_hub.url}/{repo}/resolve/main/{path}"
         for wanted, part in (("bytes=3-9", data[3:10]), ("bytes=2000-", data[2000:]), ("bytes=-7", data[-7:])):
-            answer = requests.get(address, headers={"Range": wanted})
+            answer = httpx2.get(address, headers={"Range": wanted}, follow_redirects=True)
             assert (answer.status_code, answer.content) == (206, part)
             assert answer.headers["Content-Range"].endswith(f"/{len(data)}")
-        outside = requests.get(address, headers={"Range": "bytes=999999-"})
+        outside = httpx2.get(address, headers={"Range": "bytes=999999-"}, follow_redirects=True)
         assert outside.status_code == 416
-    head = requests.head(f"{live_hub.url}/{repo}/resolve/main/large.safetensors")
+    head = httpx2.head(f"{live_hub.url}/{repo}/resolve/main/large.safetensors")
     assert (head.status_code, head.headers["X-Linked-Size"]) == (302, str(len(large)))
     assert head.headers["X-Linked-Etag"].strip('"') == hashlib.sha256(large).hexdigest()
-    head = requests.head(f"{live_hub.url}/{repo}/resolve/main/small.txt")
+    head = httpx2.head(f"{live_hub.url}/{repo}/resolve/main/small.txt")
     assert (head.status_code, head.headers["Content-Length"], head.content) == (200, str(len(text)), b"")
-    again = requests.get(head.url, headers={"If-None-Match": head.headers["ETag"]})
+    again = httpx2.get(head.url, headers={"If-None-Match": head.headers["ETag"]})
     assert again.status_code == 304
-    missing = requests.head(f"{live_hub.url}/{repo}/resolve/main/nothing.json")
+    missing = httpx2.head(f"{live_hub.url}/{repo}/resolve/main/nothing.json")
     assert (missing.headers["X-Error-Code"], len(missing.headers["X-Repo-Commit"])) == ("EntryNotFound", 40)
 
 
