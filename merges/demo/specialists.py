@@ -113,6 +113,6 @@ tags:
 {settings.batch_size}, at most {settings.max_length} tokens, seed {settings.seed}); the head first, on frozen features.
 {result.trainable:,} trained parameters, {result.share:.2%} of the model, in {result.steps} steps.
 
-Validation accuracy {result.best.validation_accuracy:.3f}, loss {result.best.validation_loss:.3f}. Evaluations on the
-test split are made by the hub; see this repo's page.
+Validation accuracy {result.best.validation_accuracy:.3f}, loss {result.best.validation_loss:.3f}. The hub evaluates the
+specialist on the test split and shows the scores on this repo's page.
 """
