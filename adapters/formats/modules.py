@@ -51,6 +51,7 @@ PAIRS: dict[Part, Part] = {
 _USUAL_HEADS = frozenset({"classifier", "score", "qa_outputs"})
 _COPY = re.compile(r"(?:\.base_layer)?\.(weight|bias)")
 _MAX_PREFIX = 3
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def role_of(name: str, config: PeftConfig) -> WeightRole:
         part: Part = "prompt" if config.peft_type in ("PROMPT_TUNING", "PREFIX_TUNING") else "unknown"
         return WeightRole(name, "", part)
     prefix = "base_model.model." if config.peft_type in ("LORA", "IA3") else "base_model."
-    if not name.startswith(prefix):
+    if not name.startswith(prefix) or name.count(".") > _MAX_DEPTH:
         return WeightRole(name, "", "unknown")
     role = _inner_role(name, name.removeprefix(prefix), config)
     return role if role.part in _ALLOWED[config.peft_type] else WeightRole(name, role.module, "unknown")
@@ -97,7 +98,7 @@ def _inner_role(name: str, path: str, config: PeftConfig) -> WeightRole:
 
 
 def _is_head(module: str, last: str, config: PeftConfig) -> bool:
-    if any(module == kept or module.endswith("." + kept) for kept in config.modules_to_save):
+    if config.is_kept(module):
         return True
     return last in _USUAL_HEADS and config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 

@@ -9,6 +9,7 @@ costs one table look-up a letter. A budget of steps, not a clock, stops the patt
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NoReturn
 
@@ -200,7 +201,39 @@ def _letters(text: str) -> frozenset[str]:
     return frozenset(result)
 
 
-@lru_cache(maxsize=64)
+def dotted_ends(module: str) -> list[str]:
+    """A module path and all its ends that begin after a dot."""
+    return [module, *(module[index + 1 :] for index, letter in enumerate(module) if letter == ".")]
+
+
+class PatternTable:
+    """Names and patterns in order; finds the first that matches a module path or a dotted end of it.
+
+    Plain names are looked up, so a table of thousands costs no more than its few real patterns.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._plain: dict[str, int] = {}
+        self._patterns: list[tuple[int, str]] = []
+        for order, text in enumerate(texts):
+            if is_plain_name(text):
+                self._plain[text] = order
+            else:
+                self._patterns.append((order, text))
+
+    def first(self, module: str) -> str | None:
+        """The earliest match, or None. Raises FormatError `pattern` once a pattern's budget of steps is spent."""
+        named = [end for end in dotted_ends(module) if end in self._plain]
+        best = min(named, key=self._plain.__getitem__, default=None)
+        for order, text in self._patterns:
+            if best is not None and order > self._plain[best]:
+                break
+            if compiled(text, dotted_end=True).fullmatch(module):
+                return text
+        return best
+
+
+@lru_cache(maxsize=128)
 def compiled(text: str, *, dotted_end: bool = False) -> NamePattern:
     """A pattern, kept for the next time the same text is asked for. Raises FormatError `pattern`."""
     return NamePattern(text, dotted_end=dotted_end)

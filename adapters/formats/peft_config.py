@@ -8,7 +8,7 @@ matches as regular expressions are accepted only in the subset of `patterns`, an
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from adapters.formats.config_fields import (
     check_field,
 )
 from adapters.formats.errors import FormatError
-from adapters.formats.patterns import compiled, is_plain_name
+from adapters.formats.patterns import PatternTable, compiled, dotted_ends, is_plain_name
 
 MAX_CONFIG_BYTES = 1024 * 1024
 MAX_PATTERNS = 32
@@ -69,7 +69,7 @@ class PeftConfig:
 
     def rank_of(self, module: str) -> int | None:
         """The rank this configuration promises for a module path."""
-        key = _pattern_key(self.rank_pattern, module)
+        key = self._tables["rank_pattern"].first(module)
         return self.rank if key is None else self.rank_pattern[key]
 
     def scaling_of(self, module: str, rank: int | None = None) -> float | None:
@@ -77,7 +77,7 @@ class PeftConfig:
 
         `rank` is the rank measured in the weights; without it the promised one counts.
         """
-        key = _pattern_key(self.alpha_pattern, module)
+        key = self._tables["alpha_pattern"].first(module)
         alpha = self.alpha if key is None else self.alpha_pattern[key]
         rank = rank or self.rank_of(module)
         if alpha is None or not rank:
@@ -100,9 +100,17 @@ class PeftConfig:
         """IA3: whether the vector scales the module's input instead of its output."""
         return bool(self.feedforward_modules) and _names(self._sets["feedforward_modules"], module)
 
+    def is_kept(self, module: str) -> bool:
+        """Whether `modules_to_save` names this module: a head or another module that is saved whole."""
+        return _names(self._sets["modules_to_save"], module)
+
+    @cached_property
+    def _tables(self) -> dict[str, PatternTable]:
+        return {"rank_pattern": PatternTable(self.rank_pattern), "alpha_pattern": PatternTable(self.alpha_pattern)}
+
     @cached_property
     def _sets(self) -> dict[str, frozenset[str] | str]:
-        keys = ("target_modules", "exclude_modules", "feedforward_modules")
+        keys = ("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save")
         values = {key: getattr(self, key) or [] for key in keys}
         return {key: value if isinstance(value, str) else frozenset(value) for key, value in values.items()}
 
@@ -161,7 +169,7 @@ class PeftConfig:
             result["feedforward_modules"] = [module for module in modules if self.is_feedforward(module)]
             return
         for name, patterns in (("rank_pattern", self.rank_pattern), ("alpha_pattern", self.alpha_pattern)):
-            keys = {module: _pattern_key(patterns, module) for module in modules}
+            keys = {module: self._tables[name].first(module) for module in modules}
             result[name] = {module: patterns[key] for module, key in keys.items() if key is not None}
 
 
@@ -259,23 +267,10 @@ def _is_all_linear(names: list[str] | str | None) -> bool:
     return isinstance(names, str) and names.lower() == ALL_LINEAR
 
 
-def _dotted_ends(module: str) -> list[str]:
-    return [module, *(module[index + 1 :] for index, letter in enumerate(module) if letter == ".")]
-
-
 def _names(names: frozenset[str] | str, module: str) -> bool:
     if isinstance(names, str):
         return compiled(names).fullmatch(module)
-    return any(end in names for end in _dotted_ends(module))
-
-
-def _pattern_key(patterns: Collection[str], module: str) -> str | None:
-    """The first pattern that matches the module or a dotted end of it, as peft looks them up."""
-    plain = {end for end in _dotted_ends(module) if end in patterns}
-    for text in patterns if plain or not all(map(is_plain_name, patterns)) else ():
-        if text in plain or (not is_plain_name(text) and compiled(text, dotted_end=True).fullmatch(module)):
-            return text
-    return None
+    return any(end in names for end in dotted_ends(module))
 
 
 def _layer(module: str, layers_pattern: list[str]) -> int | None:
@@ -286,6 +281,6 @@ def _layer(module: str, layers_pattern: list[str]) -> int | None:
         return next((int(parts[index]) for index in numbers if index > 1), None)
     for pattern in layers_pattern:
         for index in numbers:
-            if _pattern_key([pattern], ".".join(parts[:index])) is not None:
+            if PatternTable([pattern]).first(".".join(parts[:index])) is not None:
                 return int(parts[index])
     return None

@@ -1,0 +1,62 @@
+"""Home, and lists of repos."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from adapters.search.facets import facets
+from adapters.search.listing import Filters, listing
+from hub.jobs.models import Job, State
+from hub.repos.models import Kind, Repo
+from hub.review import decisions
+from merges.models import Evaluation
+from merges.pages.shared import actor_of, page_of, rows
+
+TITLES = {"kind": "Kind", "base": "Base", "task": "Task", "method": "Method", "license": "Licence"}
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """What this hub is, what is new, and what waits."""
+    actor = actor_of(request)
+    visible = Repo.objects.visible_to(actor).exclude(head="")
+    newest = listing(actor, Filters(kind=Kind.ADAPTER))[:6]
+    return render(
+        request,
+        "hub/home.html",
+        {
+            "counts": [
+                ("Adapters", visible.filter(kind=Kind.ADAPTER).count(), "/browse?kind=adapter"),
+                ("Bases", visible.filter(kind=Kind.BASE).count(), "/browse?kind=base"),
+                ("Tasks", visible.filter(kind=Kind.TASK).count(), "/tasks"),
+                ("Evaluations", Evaluation.objects.visible_to(actor).exclude(score=None).count(), "/evaluations"),
+                ("Waiting for review", decisions.queue(actor).count(), "/review"),
+            ],
+            "newest": rows(newest),
+            "running": Job.objects.visible_to(actor).filter(state__in=(State.QUEUED, State.RUNNING))[:5],
+        },
+    )
+
+
+def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
+    """Search with facets; the address is the state."""
+    actor, filters = actor_of(request), Filters.from_query({**request.GET.dict(), **({"kind": kind} if kind else {})})
+    page = page_of(request, listing(actor, filters, request.GET.get("sort", "updated")))
+    found = facets(actor, filters)
+    return render(
+        request,
+        "hub/browse.html",
+        {
+            "title": "Tasks" if kind == Kind.TASK else "Browse",
+            "filters": filters,
+            "facets": [
+                {"name": name, "title": title, "options": found[name]}
+                for name, title in TITLES.items()
+                if not (kind and name == "kind")
+            ],
+            "hidden": [(name, request.GET[name]) for name in ("q", "sort") if request.GET.get(name)],
+            "page_obj": page,
+            "rows": rows(page.object_list),
+            "sort": request.GET.get("sort", "updated"),
+        },
+    )

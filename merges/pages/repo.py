@@ -1,0 +1,194 @@
+"""The pages of one repo: card, files, commits, checks, evaluations, lineage."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from django.http import Http404, HttpRequest, HttpResponse
+
+from adapters.catalog.snippets import snippets
+from adapters.models import Inspection
+from hub.pages.errors import describe
+from hub.repos import trees
+from hub.repos.frontmatter import parse_card
+from hub.repos.models import Commit, Ref, Repo
+from hub.review.models import Check
+from merges.models import Evaluation
+from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row
+
+MAX_SHOWN = 300_000
+TEXT = (".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".jinja")
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+
+
+def overview(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
+    """Card, facts, checks, evaluations, lineage and how to use it."""
+    repo = repo_or_404(request, owner, name, task=task)
+    if not repo.head:
+        return repo_page(request, "repos/empty.html", repo, "card")
+    commit = commit_or_404(repo, request.GET.get("revision"))
+    inspection = Inspection.objects.filter(repo=repo, sha=commit.sha).select_related("job").first()
+    return repo_page(
+        request, "repos/overview.html", repo, "card",
+        commit=commit,
+        card=_card(repo, commit),
+        revision_url=f"{repo.get_absolute_url()}@{commit.sha}",
+        facts=_facts(repo, inspection),
+        splits=_splits(inspection),
+        inspected=inspection is not None,
+        checks=Check.objects.filter(repo=repo, sha=commit.sha),
+        evaluations=_evaluations(request, repo),
+        made_from=_lineage(request, repo, commit),
+        used_in=_used_in(request, repo),
+        snippets=snippets(repo, commit, inspection.facts if inspection else {}),
+    )  # fmt: skip
+
+
+def _card(repo: Repo, commit: Commit) -> str:
+    try:
+        return parse_card(trees.get_file(repo, commit, "README.md").read())[1]
+    except (trees.EntryNotFound, ValueError):
+        return ""
+
+
+def _facts(repo: Repo, inspection: Inspection | None) -> list[dict[str, Any]]:
+    """Measured facts first, then the card's claims; each says where it comes from."""
+    facts = inspection.facts if inspection else {}
+    job = inspection.job.get_absolute_url() if inspection and inspection.job else ""
+    measured = [
+        ("Method", facts.get("method")), ("Base", facts.get("base") or facts.get("base_model")),
+        ("Rank", facts.get("rank")), ("Scaling", facts.get("scaling")),
+        ("Parameters", _grouped(facts.get("trained_parameters"))),
+        ("Share of the base", f"{facts['share_of_base']:.3%}" if facts.get("share_of_base") else None),
+        ("Targets", ", ".join(facts.get("target_modules") or [])),
+        ("Number types", ", ".join(facts.get("dtypes") or {})), ("Model type", facts.get("model_type")),
+        ("Base parameters", _grouped(facts.get("base_parameters")) if not facts.get("peft_type") else None),
+        ("Labels", ", ".join((facts.get("labels") or [])[:12])), ("Metric", facts.get("metric")),
+    ]  # fmt: skip
+    rows = [
+        {"label": label, "value": value, "source": "measured", "job_url": job} for label, value in measured if value
+    ]
+    claims = [("Licence", repo.card.get("license")), ("Language", repo.card.get("language")),
+              ("Trained for", repo.card.get("datasets"))]  # fmt: skip
+    return rows + [
+        {"label": label, "value": ", ".join(value) if isinstance(value, list) else value, "source": "claimed"}
+        for label, value in claims
+        if value
+    ]
+
+
+def _grouped(number: Any) -> str | None:
+    return f"{number:,}" if number else None
+
+
+def _splits(inspection: Inspection | None) -> list[dict[str, Any]]:
+    splits = (inspection.facts.get("splits") or {}) if inspection else {}
+    shown = []
+    for name, split in splits.items():
+        counts = split.get("labels") or {}
+        most = max(counts.values(), default=1)
+        shown.append({
+            "name": name, "rows": split.get("rows"), "first_rows": split.get("first_rows") or [],
+            "labels": [{"label": label, "count": count, "share": count / most} for label, count in counts.items()],
+        })  # fmt: skip
+    return shown
+
+
+def _evaluations(request: HttpRequest, repo: Repo) -> Any:
+    rows = Evaluation.objects.visible_to(actor_of(request)).select_related(
+        "subject__owner", "task__owner", "base__owner", "job"
+    )
+    rows = rows.filter(task=repo).order_by("-score") if repo.is_task else rows.filter(subject=repo)
+    return rows[:30]
+
+
+def _lineage(request: HttpRequest, repo: Repo, commit: Commit) -> list[dict[str, Any]]:
+    """What this commit was made from; parents one may not read are named only as private."""
+    visible = set(Repo.objects.visible_to(actor_of(request)).filter(used_in__child=repo).values_list("pk", flat=True))
+    lines = repo.made_from.filter(child_sha=commit.sha).select_related("parent__owner")
+    return [
+        {"relation": line.get_relation_display(), "weight": line.weight, "sha": line.parent_sha,
+         "repo": row(line.parent) if line.parent_id in visible else None}
+        for line in lines
+    ]  # fmt: skip
+
+
+def _used_in(request: HttpRequest, repo: Repo) -> list[dict[str, Any]]:
+    children = Repo.objects.visible_to(actor_of(request)).filter(made_from__parent=repo).select_related("owner")
+    return [row(child) for child in children.distinct()[:20]]
+
+
+def files(
+    request: HttpRequest, owner: str, name: str, revision: str, inside: str = "", task: bool = False
+) -> HttpResponse:
+    """A folder at a revision."""
+    repo = repo_or_404(request, owner, name, task=task)
+    commit = commit_or_404(repo, revision)
+    try:
+        folders, found = trees.list_folder(repo, commit, inside.strip("/"))
+    except trees.EntryNotFound as error:
+        raise Http404(str(error)) from error
+    url, rev = repo.get_absolute_url(), quote(revision, safe="")
+    entries = [
+        {"name": item.path.rpartition("/")[2], "url": f"{url}/tree/{rev}/{quote(item.path)}", "folder": True}
+        for item in folders
+    ] + [
+        {"name": item.path.rpartition("/")[2], "url": f"{url}/blob/{rev}/{quote(item.path)}", "size": item.size,
+         "large": item.blob is not None, "sha256": item.blob.sha256 if item.blob else "",
+         "download_url": f"{url}/resolve/{rev}/{quote(item.path)}"}
+        for item in found
+    ]  # fmt: skip
+    above = f"{url}/tree/{rev}/{quote(inside.strip('/').rpartition('/')[0])}".rstrip("/") if inside.strip("/") else ""
+    return repo_page(
+        request, "repos/files.html", repo, "files", entries=entries, parent_url=above, revision=revision,
+        commit=commit, inside=inside.strip("/"), refs=Ref.objects.filter(repo=repo),
+    )  # fmt: skip
+
+
+def blob(request: HttpRequest, owner: str, name: str, revision: str, inside: str, task: bool = False) -> HttpResponse:
+    """One file: text and images are shown, weights as their tensors, others offered for download."""
+    repo = repo_or_404(request, owner, name, task=task)
+    commit = commit_or_404(repo, revision)
+    try:
+        file = trees.get_file(repo, commit, inside)
+    except trees.EntryNotFound as error:
+        raise Http404(str(error)) from error
+    lower = inside.lower()
+    text = ""
+    if lower.endswith(TEXT) and file.size <= MAX_SHOWN:
+        try:
+            text = file.read().decode(errors="replace")
+        except Exception as error:
+            known = describe(error)
+            if known is None:
+                raise
+            text = known[2]
+    return repo_page(
+        request, "repos/blob.html", repo, "files", file=file, commit=commit, revision=revision, text=text,
+        language=lower.rpartition(".")[2], is_image=lower.endswith(IMAGES), tensors=_tensors(repo, commit, inside),
+        download_url=f"{repo.get_absolute_url()}/resolve/{quote(revision, safe='')}/{quote(inside)}",
+    )  # fmt: skip
+
+
+def _tensors(repo: Repo, commit: Commit, inside: str) -> list[Any]:
+    if not inside.endswith(".safetensors"):
+        return []
+    inspection = Inspection.objects.filter(repo=repo, sha=commit.sha).first()
+    return (inspection.facts.get("tensors") or [])[:2000] if inspection else []
+
+
+def commits(request: HttpRequest, owner: str, name: str, revision: str = "main", task: bool = False) -> HttpResponse:
+    """History, newest first."""
+    repo = repo_or_404(request, owner, name, task=task)
+    head = commit_or_404(repo, revision)
+    history = trees.log(repo, head, limit=1000)
+    page = page_of(request, history)
+    url = repo.get_absolute_url()
+    rows = [
+        {"sha": item.sha, "title": item.title, "url": f"{url}/commit/{item.sha}",
+         "author": item.author.name if item.author else "", "author_url": f"/{item.author}" if item.author else "",
+         "at": item.created_at}
+        for item in page.object_list
+    ]  # fmt: skip
+    return repo_page(request, "repos/commits.html", repo, "commits", rows=rows, page_obj=page, revision=revision)

@@ -1,0 +1,105 @@
+"""The maintainers' queue, and change requests."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from adapters.catalog.comparing import compare_files
+from hub.repos import trees
+from hub.repos.changes import Inline, Put
+from hub.repos.commits import commit
+from hub.repos.models import Commit, Repo
+from hub.review import change_requests, decisions
+from hub.review.models import ChangeRequest, State
+from hub.rights import Verb, can
+from merges.pages.compare import tensor_rows
+from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
+
+
+def queue(request: HttpRequest) -> HttpResponse:
+    """Open change requests, the longest waiting first."""
+    rows = decisions.queue(actor_of(request))
+    if request.GET.get("failed"):
+        rows = rows.filter(failed__gt=0)
+    return render(request, "work/review.html", {"page_obj": page_of(request, rows), "query": request.GET})
+
+
+def discussions(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
+    """The change requests of one repo."""
+    repo = repo_or_404(request, owner, name, task=task)
+    rows = repo.change_requests.select_related("author")
+    return repo_page(request, "work/change_requests.html", repo, "discussions", page_obj=page_of(request, rows))
+
+
+def _request_or_404(repo: Repo, number: int) -> ChangeRequest:
+    row = repo.change_requests.select_related("author", "repo__owner").filter(number=number).first()
+    if row is None:
+        raise Http404("There is no such change request.")
+    return row
+
+
+def change_request(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:
+    """What is proposed, what the checks say, what was said, and the decision."""
+    repo = repo_or_404(request, owner, name, task=task)
+    row, actor = _request_or_404(repo, number), actor_of(request)
+    head = trees.resolve_commit(repo, row.ref)
+    base = Commit.objects.get(repo=repo, sha=row.base)
+    files = [change for change in compare_files(repo, base, repo, head) if change.status != "unchanged"]
+    weights, waiting = tensor_rows(request, files, repo)
+    return repo_page(
+        request, "work/change_request.html", repo, "discussions",
+        row=row, head=head, files=files, weights=weights, waiting=waiting, checks=decisions.checks_of(row),
+        comments=row.comments.select_related("author"), conflicts=change_requests.conflicts(row),
+        may_decide=row.state == State.OPEN and decisions.may_decide(actor, row),
+        may_steer=change_requests.may_steer(actor, row),
+        may_merge=row.state in (State.OPEN, State.DRAFT) and can(actor, Verb.WRITE, repo),
+    )  # fmt: skip
+
+
+@signed_in
+@require_POST
+def act(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:
+    """Comment, decide, merge, close or reopen: one button, one room function."""
+    repo = repo_or_404(request, owner, name, task=task)
+    row, actor, asked = _request_or_404(repo, number), actor_of(request), request.POST
+    text, action = asked.get("text", ""), asked.get("action", "")
+    if action == "comment":
+        attempt(request, lambda: change_requests.comment(actor=actor, request=row, text=text))
+    elif action in ("approve", "request_changes", "reject"):
+        attempt(
+            request,
+            lambda: decisions.decide(actor=actor, request=row, verdict=action, sha=asked.get("sha", ""), reason=text),
+        )
+    elif action == "merge":
+        attempt(request, lambda: change_requests.merge(actor=actor, request=row, text=text))
+    elif action in ("open", "closed", "draft"):
+        attempt(request, lambda: change_requests.set_state(actor=actor, request=row, state=action, text=text))
+    return redirect(row.get_absolute_url())
+
+
+@signed_in
+def propose(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
+    """Open a change request by sending the files it changes."""
+    repo = repo_or_404(request, owner, name, task=task)
+    if request.method != "POST":
+        return repo_page(request, "work/propose.html", repo, "discussions")
+    actor, asked = actor_of(request), request.POST
+    puts = [Put(file.name, Inline(file.read())) for file in request.FILES.getlist("files") if file.name]
+
+    def work() -> ChangeRequest:
+        row = change_requests.open_change_request(
+            actor=actor, repo=repo, title=asked.get("title", ""), description=asked.get("description", ""), draft=True
+        )
+        if puts:
+            commit(actor=actor, repo=repo, changes_=puts, message=row.title, branch=row.ref)
+            row = change_requests.set_state(actor=actor, request=row, state=State.OPEN)
+        return row
+
+    row, error = attempt(request, work)
+    if row:
+        return redirect(row.get_absolute_url())
+    response = repo_page(request, "work/propose.html", repo, "discussions", error=error, asked=asked)
+    response.status_code = 422
+    return response

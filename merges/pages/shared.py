@@ -1,0 +1,118 @@
+"""What every page needs: the repo of an address, errors as messages, rows for lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Page, Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from hub.accounts.actor import Actor
+from hub.pages.errors import describe
+from hub.repos import trees
+from hub.repos.models import Commit, Repo
+from hub.rights import Verb, can
+
+View = Callable[..., HttpResponse]
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Who is asking."""
+    actor: Actor = request.actor  # type: ignore[attr-defined]
+    return actor
+
+
+def repo_or_404(request: HttpRequest, owner: str, name: str, *, task: bool = False) -> Repo:
+    """The repo at an address, if this person may read it; else it is absent."""
+    repos = Repo.objects.with_id(f"{owner}/{name}")
+    repos = repos.tasks() if task else repos.models()
+    repo = repos.visible_to(actor_of(request)).select_related("owner").first()
+    if repo is None:
+        raise Http404("There is no such repo, or you may not see it.")
+    return repo
+
+
+def commit_or_404(repo: Repo, revision: str | None) -> Commit:
+    """The commit a revision names, or 404."""
+    try:
+        return trees.resolve_commit(repo, revision)
+    except trees.RevisionNotFound as error:
+        raise Http404(str(error)) from error
+
+
+def signed_in(view: View) -> View:
+    """For pages that only people who signed in have."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not actor_of(request).is_known:
+            return redirect(f"{reverse('account_login')}?next={request.path}")
+        return view(request, *args, **kwargs)
+
+    return wrapped
+
+
+def attempt(request: HttpRequest, work: Callable[[], Any]) -> tuple[Any, str]:
+    """Do a room's work; (result, "") or (None, the sentence why not). Unforeseen errors pass."""
+    try:
+        return work(), ""
+    except Exception as error:
+        known = describe(error)
+        if known is None:
+            raise
+        messages.error(request, known[2])
+        return None, known[2]
+
+
+def page_of(request: HttpRequest, rows: Any, size: int = 30) -> Page[Any]:
+    """One page of a queryset, by `?page=`."""
+    return Paginator(rows, size).get_page(request.GET.get("page"))
+
+
+def row(repo: Repo) -> dict[str, Any]:
+    """A repo as lists show it."""
+    facts = repo.facts
+    return {
+        "kind": repo.kind,
+        "owner": repo.owner.name,
+        "name": repo.name,
+        "url": repo.get_absolute_url(),
+        "private": repo.private,
+        "summary": repo.description,
+        "base": facts.get("base"),
+        "method": facts.get("method"),
+        "rank": facts.get("rank"),
+        "parameters": facts.get("trained_parameters") or facts.get("base_parameters"),
+        "licence": repo.card.get("license"),
+        "downloads": repo.downloads,
+        "updated_at": repo.updated_at,
+    }
+
+
+def rows(repos: Iterable[Repo]) -> list[dict[str, Any]]:
+    """`row` of each."""
+    return [row(repo) for repo in repos]
+
+
+def repo_page(request: HttpRequest, template: str, repo: Repo, tab: str, **context: Any) -> HttpResponse:
+    """Render a page of a repo with its head and tabs."""
+    actor = actor_of(request)
+    return render(
+        request,
+        template,
+        {
+            "repo": repo,
+            "url": repo.get_absolute_url(),
+            "tab": tab,
+            "may_write": can(actor, Verb.WRITE, repo),
+            "may_admin": can(actor, Verb.ADMIN, repo),
+            "may_propose": can(actor, Verb.PROPOSE, repo),
+            "open_requests": repo.change_requests.filter(state__in=("open", "draft")).count(),
+            **context,
+        },
+    )

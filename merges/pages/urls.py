@@ -1,0 +1,55 @@
+"""Addresses of the pages. `<owner>` and `<owner>/<name>` come last: they match almost anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import URLPattern, path
+
+from hub.wire import converters
+from merges.pages import browse, compare, evaluations, jobs, merging, people, repo, review
+
+assert converters  # importing registers the revision converter
+
+
+def _repo(prefix: str, options: dict[str, Any]) -> list[URLPattern]:
+    """The pages of one repo, below `owner/name` (models) or `datasets/owner/name` (tasks)."""
+    head = f"{prefix}<str:owner>/<str:name>"
+    pages = [
+        ("", repo.overview),
+        ("/tree/<revision:revision>", repo.files),
+        ("/tree/<revision:revision>/<path:inside>", repo.files),
+        ("/blob/<revision:revision>/<path:inside>", repo.blob),
+        ("/commits/<revision:revision>", repo.commits),
+        ("/commit/<str:revision>", repo.files),
+        ("/compare", compare.choose),
+        ("/compare/<str:revisions>", compare.compare),
+        ("/discussions", review.discussions),
+        ("/discussions/new", review.propose),
+        ("/discussions/<int:number>", review.change_request),
+        ("/discussions/<int:number>/act", review.act),
+        ("/upload", people.upload),
+        ("/settings", people.settings),
+    ]
+    return [path(head + rest, view, options) for rest, view in pages]
+
+
+urlpatterns = [
+    path("", browse.home, name="home"),
+    path("browse", browse.browse, name="browse"),
+    path("tasks", browse.browse, {"kind": "task"}, name="tasks"),
+    path("merge", merging.merge, name="merge"),
+    path("jobs", jobs.jobs, name="jobs"),
+    path("jobs/<uuid:pk>", jobs.job, name="job"),
+    path("jobs/<uuid:pk>/cancel", jobs.cancel),
+    path("evaluate", evaluations.evaluate, name="evaluate"),
+    path("evaluations", evaluations.evaluations, name="evaluations"),
+    path("evaluations/<int:pk>", evaluations.evaluation),
+    path("review", review.queue, name="review"),
+    path("new", people.new, name="new"),
+    path("settings/profile", people.profile_settings),
+    path("settings/tokens", people.tokens),
+    *_repo("datasets/", {"task": True}),
+    *_repo("", {}),
+    path("<str:owner>", people.profile, name="profile"),
+]
