@@ -34,8 +34,9 @@ def info(request: WireRequest, repokind: str, owner: str, name: str, revision: s
         blobs = flag(request.GET.get("blobs"))
         body["siblings"] = [shapes.sibling(file, blobs=blobs) for file in files]
         body["usedStorage"] = shapes.used_storage(files)
-    if repo.facts.get("dtypes") and commit.sha == repo.head:
-        body["safetensors"] = _safetensors(repo.facts)
+    measured = _safetensors(repo.facts) if commit.sha == repo.head else None
+    if measured:
+        body["safetensors"] = measured
     if expand:
         body = _EMPTY | {"downloadsAllTime": repo.downloads} | body
         body = {key: body.get(key) for key in ("_id", "id", *(field for field in expand if field in EXPANDABLE))}
@@ -114,11 +115,11 @@ def _card(repo: Repo, commit: Commit) -> dict[str, Any]:
 
 
 def _safetensors(facts: dict[str, Any]) -> dict[str, Any] | None:
-    """Numbers of parameters by dtype, as measured."""
-    dtypes = facts["dtypes"]
-    if not isinstance(dtypes, dict):
+    """The measured number of parameters, where all tensors are of one dtype."""
+    total, dtypes = facts.get("trained_parameters"), facts.get("dtypes")
+    if not isinstance(total, int) or not isinstance(dtypes, dict) or len(dtypes) != 1:
         return None
-    return {"parameters": dtypes, "total": sum(dtypes.values())}
+    return {"parameters": {next(iter(dtypes)): total}, "total": total}
 
 
 def _security(repo: Repo, commit: Commit) -> dict[str, Any]:

@@ -8,16 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 CHUNK = 64 * 1024
-LONG = 32 * 1024
-"""Strings longer than this go to a file, if they are base64."""
+LONG = 64 * 1024
+"""A line longer than this has its `content` taken out; what remains of it must be shorter."""
 
-MAX_REST = 1024 * 1024
-"""Of a line, without its long string."""
+LONG_STRING = 16 * 1024
+MAX_LINES = 20_000
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_CONTENT = re.compile(rb'"content"\s*:\s*\Z')
 
 
 class BadBody(Exception):
@@ -41,18 +44,17 @@ class Reader:
         """`source(n)` gives up to n bytes, b"" at the end; limits are in bytes (`file_limit` after decoding)."""
         self._source, self._folder = source, folder
         self._body_left, self._file_limit = body_limit, file_limit
-        self._buffer = b""
+        self._buffer, self._at = b"", 0
         self._spilled = 0
         self._line = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while (line := self._next_line()) is not None:
-            self._line += 1
             text, spilled = line
             if text.strip():
                 yield self._parse(text, spilled)
 
-    def _parse(self, text: bytes, spilled: list[Path]) -> dict[str, Any]:
+    def _parse(self, text: bytes, spilled: Path | None) -> dict[str, Any]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -61,81 +63,81 @@ class Reader:
             raise BadBody(f"Line {self._line} of the body is not a JSON object.")
         value = row.get("value")
         if spilled:
-            if len(spilled) > 1 or not isinstance(value, dict) or value.get("content") != "":
-                raise BadBody(f"Line {self._line} is too long: only 'content' may be.")
-            value["content"] = Spilled(spilled[0])
+            if not isinstance(value, dict) or value.get("content") != "":
+                raise self._too_long()
+            value["content"] = Spilled(spilled)
         return row
 
+    def _too_long(self) -> BadBody:
+        return BadBody(f"Line {self._line} of the body is too long: only the 'content' of a file may be.")
+
     def _fill(self) -> bool:
+        """Read on; False at the end."""
         chunk = self._source(CHUNK)
-        if not chunk:
-            return False
         self._body_left -= len(chunk)
         if self._body_left < 0:
             raise TooLarge("The commit is too large for one request; commit fewer files at a time.")
-        self._buffer += chunk
-        return True
+        self._buffer = self._buffer[self._at :] + chunk
+        self._at = 0
+        return bool(chunk)
 
-    def _next_line(self) -> tuple[bytes, list[Path]] | None:
-        """The next line with its long strings taken out (they leave `""`), and the files they went to."""
-        kept, spilled = bytearray(), list[Path]()
-        in_string = False
-        while True:
-            if in_string:
-                long_string, piece, ended = self._rest_of_string(spilled)
-                in_string = not ended
-                if not long_string:
-                    kept += piece
-            else:
-                cut = _first(self._buffer, b'"', b"\n")
-                if cut < 0:
-                    kept += self._buffer
-                    self._buffer = b""
-                    if not self._fill():
-                        return (bytes(kept), spilled) if kept else None
-                    continue
-                mark = self._buffer[cut : cut + 1]
-                kept += self._buffer[:cut]
-                self._buffer = self._buffer[cut + 1 :]
-                if mark == b"\n":
-                    return bytes(kept), spilled
-                kept += mark
-                in_string = True
-            if len(kept) > MAX_REST:
-                raise BadBody(f"Line {self._line + 1} of the body is too long.")
+    def _next_line(self) -> tuple[bytes, Path | None] | None:
+        """The next line; of a long one without its content, and the file that went to. JSON has no raw line ends."""
+        self._line += 1
+        if self._line > MAX_LINES:
+            raise BadBody(f"A body may have {MAX_LINES} lines at most.")
+        line = self._short_line()
+        if line is None:
+            before = self._before_content()
+            spilled = self._spill()
+            line = self._short_line()
+            if line is None:
+                raise self._too_long()
+            return before + b'"' + line, spilled
+        return (line, None) if line or self._at < len(self._buffer) or self._fill() else None
 
-    def _rest_of_string(self, spilled: list[Path]) -> tuple[bool, bytes, bool]:
-        """The rest of a string after its opening quote: (went to a file, what to keep of it, its end was found)."""
+    def _short_line(self) -> bytes | None:
+        """What is left of this line, its end included in what was read; None if that is too long."""
         while True:
-            end = _closing_quote(self._buffer)
+            end = self._buffer.find(b"\n", self._at)
             if end >= 0:
-                piece, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
-                return False, piece, True
-            if len(self._buffer) > LONG and b"\\" not in self._buffer:
-                spilled.append(self._spill())
-                self._buffer = b'"' + self._buffer
-                return True, b"", False
-            if len(self._buffer) > MAX_REST:
-                raise BadBody(f"Line {self._line + 1} of the body is too long.")
+                start, self._at = self._at, end + 1
+                return self._buffer[start:end]
+            if len(self._buffer) - self._at > LONG:
+                return None
             if not self._fill():
-                raise BadBody("The body ends in the middle of a line.")
+                start, self._at = self._at, len(self._buffer)
+                return self._buffer[start:]
+
+    def _before_content(self) -> bytes:
+        """A long line up to and with the opening quote of its content."""
+        place = self._at
+        while True:
+            place = self._buffer.find(b'"', place)
+            string = _STRING.match(self._buffer, place) if place >= 0 else None
+            if string is None:
+                raise self._too_long()
+            if string.end() - place >= LONG_STRING:
+                break
+            place = string.end()
+        before, self._at = self._buffer[self._at : place + 1], place + 1
+        if not _CONTENT.search(before[:-1]):
+            raise self._too_long()
+        return before
 
     def _spill(self) -> Path:
         """Decode base64 up to the closing quote, which is consumed, into a new file."""
         self._spilled += 1
-        path = self._folder / f"content-{self._spilled}"
-        written = 0
+        path, written = self._folder / f"content-{self._spilled}", 0
         with path.open("wb") as out:
             while True:
-                end = self._buffer.find(b'"')
-                whole = end >= 0
-                usable = end if whole else len(self._buffer) // 4 * 4
-                data = decode(self._buffer[:usable], last=whole)
-                written += out.write(data)
+                end = self._buffer.find(b'"', self._at)
+                usable = end if end >= 0 else self._at + (len(self._buffer) - self._at) // 4 * 4
+                written += out.write(decode(self._buffer[self._at : usable], last=end >= 0))
                 if written > self._file_limit:
                     raise TooLarge(file_too_large(self._file_limit))
-                self._buffer = self._buffer[usable + whole :]
-                if whole:
+                self._at = usable + (end >= 0)
+                if end >= 0:
                     return path
                 if not self._fill():
                     raise BadBody("The body ends in the middle of a file.")
@@ -155,22 +157,6 @@ def decode(text: bytes | str, *, last: bool = True) -> bytes:
 def file_too_large(limit: int) -> str:
     """What to do with a file that does not fit into a commit's body."""
     return f"A file of a commit's body may have {limit:,} bytes; send larger ones by LFS, as preupload says."
-
-
-def _first(buffer: bytes, *marks: bytes) -> int:
-    found = [place for place in (buffer.find(mark) for mark in marks) if place >= 0]
-    return min(found) if found else -1
-
-
-def _closing_quote(buffer: bytes) -> int:
-    """Where a string ends, escapes minded; -1 if not in this buffer."""
-    place = buffer.find(b'"')
-    while place >= 0:
-        backslashes = len(buffer[:place]) - len(buffer[:place].rstrip(b"\\"))
-        if backslashes % 2 == 0:
-            return place
-        place = buffer.find(b'"', place + 1)
-    return -1
 
 
 def source_of(environ: dict[str, Any], request: BinaryIO) -> Callable[[int], bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hub.accounts.models import Account
 from hub.repos import gitformat
-from hub.repos.models import Commit, Kind, Repo
+from hub.repos.models import Commit, Repo
 from hub.repos.trees import Listed
 
 LIST_FIELDS = (
@@ -78,7 +78,7 @@ def repo_info(repo: Repo, sha: str, card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model_fields(repo: Repo, card: dict[str, Any]) -> dict[str, Any]:
-    library = card.get("library_name") or ("peft" if repo.kind == Kind.ADAPTER and repo.tags else None)
+    library = card.get("library_name") or ("peft" if "peft" in repo.tags else None)
     pipeline = card.get("pipeline_tag")
     return {
         "modelId": repo.full_name,
