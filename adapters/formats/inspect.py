@@ -39,12 +39,10 @@ def inspect_adapter(config: bytes, weights: Path, base: Header | None) -> Inspec
     findings.append(valid_weights(header))
     facts |= _tensor_facts(header)
     if parsed is not None and header.tensors:
-        roles = [role_of(name, parsed) for name in header.tensors]
-        facts |= _adapter_facts(parsed, header, roles, base)
-        findings.append(names_match(parsed, roles))
-        findings.append(complete(parsed, roles))
-        findings.append(rank_agrees(parsed, header, roles))
-        findings.append(fits_base(parsed, header, roles, base))
+        try:
+            _judge(parsed, header, base, facts, findings)
+        except FormatError as error:  # a pattern that proved too costly
+            findings[0] = Finding("valid_config", "fail", error.message, {"code": error.code})
     findings.append(finite(statistics))
     findings.append(not_all_zero(statistics))
     facts["values"] = {
@@ -54,6 +52,20 @@ def inspect_adapter(config: bytes, weights: Path, base: Header | None) -> Inspec
         "zero_tensors": sum(item.all_zero for item in statistics.values()),
     }
     return Inspection(facts, findings)
+
+
+def _judge(
+    config: PeftConfig, header: Header, base: Header | None, facts: dict[str, Any], findings: list[Finding]
+) -> None:
+    """Add the facts and findings for which configuration and weights are read together."""
+    roles = [role_of(name, config) for name in header.tensors]
+    facts |= _adapter_facts(config, header, roles, base)
+    findings += [
+        names_match(config, roles),
+        complete(config, roles),
+        rank_agrees(config, header, roles),
+        fits_base(config, header, roles, base),
+    ]
 
 
 def inspect_base(config: bytes | None, headers: dict[str, Header]) -> Inspection:

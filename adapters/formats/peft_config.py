@@ -246,6 +246,10 @@ def _check_patterns(known: dict[str, Any]) -> None:
         *([layers_pattern] if isinstance(layers_pattern, str) else layers_pattern),
     ]
     patterns = [text for text in texts if not is_plain_name(text)]
+    if not isinstance(layers_pattern, str) and len(layers_pattern) > MAX_PATTERNS:
+        raise FormatError(
+            "pattern", f"layers_pattern lists {len(layers_pattern)} names; at most {MAX_PATTERNS} are accepted."
+        )
     if len(patterns) > MAX_PATTERNS:
         raise FormatError("pattern", f"{len(patterns)} patterns; at most {MAX_PATTERNS} are accepted. List full names.")
     for text in patterns:

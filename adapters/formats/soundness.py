@@ -6,6 +6,7 @@ import math
 
 from adapters.formats.findings import Finding, listed
 from adapters.formats.modules import PAIRS, RANKED, WeightRole
+from adapters.formats.patterns import dotted_ends
 from adapters.formats.peft_config import PeftConfig
 from adapters.formats.safetensors_header import Header
 from adapters.formats.statistics import TensorStatistics
@@ -56,12 +57,8 @@ def names_match(config: PeftConfig, roles: list[WeightRole]) -> Finding:
 def _absent_targets(config: PeftConfig, modules: list[str]) -> list[str]:
     if not isinstance(config.target_modules, list):
         return []
-    endings = {module[start:] for module in modules for start in _starts(module)}
+    endings = {end for module in modules for end in dotted_ends(module)}
     return sorted(name for name in set(config.target_modules) if name not in endings)
-
-
-def _starts(module: str) -> list[int]:
-    return [0, *(index + 1 for index, letter in enumerate(module) if letter == ".")]
 
 
 def complete(config: PeftConfig, roles: list[WeightRole]) -> Finding:
@@ -88,16 +85,12 @@ def complete(config: PeftConfig, roles: list[WeightRole]) -> Finding:
         if plain:
             summary = f"The configuration says DoRA but {listed(plain, 3)} have no magnitude vector."
             return Finding("complete", "fail", summary, {"incomplete": plain[:50]})
-    heads = {role.module for role in roles if role.part == "head"}
-    lost = [kept for kept in config.modules_to_save if not any(_ends(head, kept) for head in heads)]
+    heads = {end for role in roles if role.part == "head" for end in dotted_ends(role.module)}
+    lost = [kept for kept in config.modules_to_save if kept not in heads]
     if lost and len(lost) == len(config.modules_to_save):
         summary = f"modules_to_save names {listed(lost)}, but the file holds no such weights."
         return Finding("complete", "warn", summary, {"without_weights": lost[:50]})
     return Finding("complete", "pass", "Every module has all its parts.")
-
-
-def _ends(module: str, name: str) -> bool:
-    return module == name or module.endswith("." + name)
 
 
 def rank_agrees(config: PeftConfig, header: Header, roles: list[WeightRole]) -> Finding:

@@ -1,11 +1,13 @@
 """Inspection: facts that can be checked by hand, and one finding for each way an adapter can be unsound."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from adapters.formats import patterns
 from adapters.formats.inspect import inspect_adapter, inspect_base
 from adapters.formats.modules import BaseIndex, adapted_modules, role_of
 from adapters.formats.peft_config import parse_config
@@ -169,3 +171,30 @@ def test_base_facts(tmp_path: Path) -> None:
     twice = inspect_base(None, {"a.safetensors": header, "b.safetensors": header})
     assert twice.finding("valid_weights").verdict == "fail"
     assert twice.finding("valid_config").verdict == "warn"
+
+
+def test_a_pattern_too_costly_to_match_becomes_a_finding(
+    tmp_path: Path, base: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "MAX_STEPS", 50)
+    config = lora_config(target_modules=".*a.*(query|value)" + ".?" * 30)
+    found = look(write_adapter(tmp_path, config), base)
+    assert found.finding("valid_config").verdict == "fail"
+    assert found.finding("valid_config").details == {"code": "pattern"}
+    assert found.finding("finite").verdict == "pass"
+
+
+def test_a_very_large_hostile_adapter_is_judged_in_seconds(tmp_path: Path, base: Header) -> None:
+    modules = [f"base_model.model.b.{number}.a.a.lora_{part}.weight" for number in range(10_000) for part in "AB"]
+    header = {
+        name: {"dtype": "F32", "shape": [1, 1], "data_offsets": [4 * place, 4 * place + 4]}
+        for place, name in enumerate(modules)
+    }
+    ranks = {f"n{number}": 1 for number in range(4_900)} | {".*a" * (20 + number) + "b": 1 for number in range(30)}
+    config = lora_config(r=1, rank_pattern=ranks, target_modules=[*(f"n{number}" for number in range(4_900)), "a"])
+    folder = write_adapter(tmp_path, config)
+    weights = make_adapters.raw_file(header, np.ones(len(modules), np.float32).tobytes())
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    started = time.perf_counter()
+    assert look(folder, base).finding("fits_base").verdict == "fail"
+    assert time.perf_counter() - started < 20
