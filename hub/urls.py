@@ -15,3 +15,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
 
 if settings.DEBUG:
     urlpatterns.append(path("styleguide/", styleguide, name="styleguide"))
+
+urlpatterns.append(path("", include("merges.pages.urls")))

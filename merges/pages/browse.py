@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from adapters.search.facets import facets
-from adapters.search.listing import Filters, listing
+from adapters.search.filters import Filters
+from adapters.search.listing import SORTS, listing
 from hub.jobs.models import Job, State
 from hub.repos.models import Kind, Repo
 from hub.review import decisions
@@ -20,7 +23,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """What this hub is, what is new, and what waits."""
     actor = actor_of(request)
     visible = Repo.objects.visible_to(actor).exclude(head="")
-    newest = listing(actor, Filters(kind=Kind.ADAPTER))[:6]
+    newest = listing(actor, Filters(kind=(Kind.ADAPTER,)))[:6]
     return render(
         request,
         "hub/home.html",
@@ -40,7 +43,9 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
     """Search with facets; the address is the state."""
-    actor, filters = actor_of(request), Filters.from_query({**request.GET.dict(), **({"kind": kind} if kind else {})})
+    actor, filters = actor_of(request), Filters.from_query(request.GET)
+    if kind:
+        filters = replace(filters, kind=(kind,))
     page = page_of(request, listing(actor, filters, request.GET.get("sort", "updated")))
     found = facets(actor, filters)
     return render(
@@ -58,5 +63,6 @@ def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
             "page_obj": page,
             "rows": rows(page.object_list),
             "sort": request.GET.get("sort", "updated"),
+            "sorts": SORTS.items(),
         },
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from adapters.search.listing import Filters, listing
+from adapters.search.filters import Filters
+from adapters.search.listing import listing
 from hub.repos.models import Kind, Repo
 from merges.models import Evaluation
 from merges.pages.shared import actor_of, attempt, page_of, signed_in
@@ -61,6 +62,6 @@ def evaluate(request: HttpRequest) -> HttpResponse:
         if row:
             return redirect(row.job.get_absolute_url() if row.job and row.score is None else f"/evaluations/{row.pk}")
     subjects = Repo.objects.visible_to(actor).models().exclude(head="").select_related("owner").order_by("name")[:300]
-    tasks = listing(actor, Filters(kind=Kind.TASK), "name")[:200]
+    tasks = listing(actor, Filters(kind=(Kind.TASK,)), "name")[:200]
     context = {"subjects": subjects, "tasks": tasks, "asked": asked, "error": error}
     return render(request, "work/evaluate.html", context, status=422 if error else 200)

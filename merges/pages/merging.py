@@ -7,7 +7,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from adapters.search.listing import Filters, listing
+from adapters.search.filters import Filters
+from adapters.search.listing import listing
 from hub.repos.models import Kind
 from merges.methods import METHODS
 from merges.pages.shared import actor_of, attempt, signed_in
@@ -35,7 +36,7 @@ def merge(request: HttpRequest) -> HttpResponse:
             )
             if made:
                 return redirect(made.job.get_absolute_url())
-    adapters = listing(actor, Filters(q=asked.get("q", ""), kind=Kind.ADAPTER), "name")[:200]
+    adapters = listing(actor, Filters(q=asked.get("q", ""), kind=(Kind.ADAPTER,)), "name")[:200]
     method = METHODS.get(asked.get("merge_method", "task_arithmetic")) or METHODS["task_arithmetic"]
     return render(
         request,
@@ -48,7 +49,11 @@ def merge(request: HttpRequest) -> HttpResponse:
             ],
             "methods": METHODS.values(),
             "method": method,
-            "values": {p.name: asked.get(f"parameter:{p.name}", "") for p in method.parameters},
+            "parameters": [
+                {"name": item.name, "help": item.help, "choices": item.choices, "default": item.default,
+                 "value": asked.get(f"parameter:{item.name}", item.default if item.choices else "")}
+                for item in method.parameters
+            ],
             "asked": asked,
             "problems": problems,
             "error": error,

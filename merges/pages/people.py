@@ -8,7 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from adapters.search.listing import Filters, listing
+from adapters.search.filters import Filters
+from adapters.search.listing import listing
 from hub.accounts.models import Account, Scope
 from hub.accounts.tokens import create_token, revoke_token
 from hub.repos import lifecycle
@@ -24,7 +25,7 @@ def profile(request: HttpRequest, owner: str) -> HttpResponse:
     account = Account.objects.filter(name__iexact=owner, is_active=True).first()
     if account is None:
         raise Http404("There is nobody of that name.")
-    page = page_of(request, listing(actor_of(request), Filters(owner=account.name)))
+    page = page_of(request, listing(actor_of(request), Filters(owner=(account.name,))))
     members = account.memberships_of.select_related("member") if account.is_organisation else []
     organisations = account.memberships.select_related("organisation")
     context = {"account": account, "page_obj": page, "rows": rows(page.object_list), "members": members,
