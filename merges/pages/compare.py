@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from adapters.catalog.comparing import compare_files, tensor_changes
+from adapters.models import Comparison
 from hub.repos.models import Repo
 from merges.pages.shared import actor_of, commit_or_404, repo_or_404, repo_page
 
@@ -39,10 +40,15 @@ def compare(request: HttpRequest, owner: str, name: str, revisions: str, task: b
     )  # fmt: skip
 
 
+def _changed_first(comparison: Comparison | None) -> list[dict[str, Any]]:
+    """The rows of a comparison, unchanged tensors last."""
+    return sorted(comparison.changes, key=lambda row: row["status"] == "unchanged") if comparison else []
+
+
 def tensor_rows(request: HttpRequest, files: Any, repo: Repo) -> tuple[list[dict[str, Any]], bool]:
     """Comparisons of changed weights files, and whether one is still being made."""
     found = [
-        {"path": change.path, "comparison": comparison, "job": job}
+        {"path": change.path, "comparison": comparison, "job": job, "changes": _changed_first(comparison)}
         for change, comparison, job in tensor_changes(files, actor_of(request), repo)
     ]
     return found, any(item["job"] is not None and not item["job"].has_ended for item in found)

@@ -1,0 +1,143 @@
+"""One person's way through the hub: sign up, publish, look, merge, evaluate; and a maintainer's decision."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+from playwright.sync_api import Browser, Page, expect
+
+from merges.training.settings import Settings
+from merges.training.teach import teach
+from tests.pure.tiny_models import opinions, write_encoder
+from tests.services import LiveHub
+
+PASSWORD = "correct horse battery"
+TASK_CARD = (
+    "---\ntype: text-classification\nlabels: [no, yes]\nmetric: accuracy\nlicense: mit\nlanguage: en\n---\n# Moods\n"
+)
+CARD = "---\nbase_model: lab/tiny\nlicense: mit\ndatasets: [lab/moods]\nlanguage: en\n---\n# A mood specialist\n"
+JOB_SECONDS = 90_000
+
+
+@pytest.fixture(scope="module")
+def content(live_hub: LiveHub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, a task and one adapter of the lab's, published by the real client; another adapter on disk."""
+    place = tmp_path_factory.mktemp("e2e")
+    token = live_hub.create_account("lab", password=PASSWORD)
+    base = write_encoder(place / "tiny")
+    task = place / "moods"
+    task.mkdir()
+    (task / "README.md").write_text(TASK_CARD)
+    for split, rows in (("train", opinions(48)), ("test", opinions(24, start=48))):
+        lines = [json.dumps({"text": row.text, "label": row.label}) for row in rows]
+        (task / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    api = HfApi(endpoint=live_hub.url, token=token)
+    for name, seed in (("first", 1), ("second", 2)):
+        teach(base, opinions(48), Settings(epochs=3, seed=seed), place / name, base_name="lab/tiny")
+        (place / name / "README.md").write_text(CARD)
+    for name, folder, kind in (
+        ("tiny", base, "model"),
+        ("moods", task, "dataset"),
+        ("first", place / "first", "model"),
+    ):
+        api.create_repo(f"lab/{name}", repo_type=kind)
+        api.upload_folder(repo_id=f"lab/{name}", folder_path=folder, repo_type=kind)
+    return place
+
+
+@pytest.fixture
+def page(browser: Browser, live_hub: LiveHub, content: Path) -> Page:
+    context = browser.new_context(base_url=live_hub.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: LiveHub, content: Path) -> None:
+    page.goto("/accounts/signup/")
+    page.fill("input[name=username]", "dora")
+    page.fill("input[name=email]", "dora@example.org")
+    page.fill("input[name=password1]", PASSWORD)
+    page.fill("input[name=password2]", PASSWORD)
+    page.locator("main form button").first.click()
+    page.wait_for_url("/")
+
+    page.goto("/new")
+    page.fill("#name", "second")
+    page.get_by_role("button", name="Create repo").click()
+    page.wait_for_url("/dora/second/upload")
+    without_script(browser, page, live_hub, content / "second")
+
+    page.goto("/dora/second")
+    expect(page.locator(".prose")).to_contain_text("A mood specialist")
+    for _ in range(30):
+        if page.locator(".checks > li").count():
+            break
+        page.wait_for_timeout(1000)
+        page.reload()
+    expect(page.locator(".checks")).to_contain_text("fits_base")
+    expect(page.locator(".facts")).to_contain_text("LoRA")
+    expect(page.locator("aside")).to_contain_text("lab/tiny")
+
+    page.goto("/merge?input=dora/second&input=lab/first")
+    page.select_option("#merge_method", "ties")
+    page.fill("#target", "dora/both")
+    page.get_by_role("button", name="Merge", exact=True).click()
+    page.wait_for_url(re.compile("/jobs/"))
+    expect(page.get_by_role("link", name="Open the result")).to_be_visible(timeout=JOB_SECONDS)
+    page.get_by_role("link", name="Open the result").click()
+    page.wait_for_url("/dora/both")
+    expect(page.locator("aside")).to_contain_text("lab/first")
+
+    page.goto("/evaluate?subject=dora/both&task=lab/moods")
+    page.locator("main form").get_by_role("button", name="Evaluate").click()
+    page.wait_for_url(re.compile("/jobs/"))
+    expect(page.get_by_role("link", name="Open the result")).to_be_visible(timeout=JOB_SECONDS)
+    page.get_by_role("link", name="Open the result").click()
+    expect(page.locator("main")).to_contain_text("n = 24")
+
+    page.goto("/lab/first/discussions/new")
+    page.fill("#title", "A clearer card")
+    page.fill("#description", "Says more.")
+    card = {"name": "README.md", "mimeType": "text/markdown", "buffer": (CARD + "More.\n").encode()}
+    page.set_input_files("#files", card)
+    page.get_by_role("button", name="Open the change request").click()
+    page.wait_for_url(re.compile("/discussions/1"))
+    assert page.get_by_role("button", name="Approve").count() == 0
+
+    token = live_hub.create_account("mary-maintains", role="maintainer")
+    maintainer = browser.new_context(
+        base_url=live_hub.url, extra_http_headers={"Authorization": f"Bearer {token}"}
+    ).new_page()
+    maintainer.goto("/review")
+    maintainer.get_by_role("link", name="A clearer card").click()
+    maintainer.get_by_role("button", name="Approve").click()
+    expect(maintainer.locator("main")).to_contain_text("Merged")
+    maintainer.goto("/lab/first")
+    expect(maintainer.locator(".prose")).to_contain_text("More.")
+
+
+def without_script(browser: Browser, page: Page, live_hub: LiveHub, folder: Path) -> None:
+    """Send files by the plain form, as a browser without JavaScript does."""
+    plain = browser.new_context(
+        base_url=live_hub.url, java_script_enabled=False, storage_state=page.context.storage_state()
+    ).new_page()
+    plain.goto("/dora/second/upload")
+    plain.set_input_files("main input[type=file]", [path for path in folder.iterdir() if path.is_file()])
+    plain.locator("main form button:visible").last.click()
+    plain.wait_for_url("/dora/second")
+
+
+@pytest.mark.parametrize("address", ["/", "/browse", "/tasks", "/lab/first", "/datasets/lab/moods", "/jobs", "/review",
+                                     "/evaluations", "/lab", "/lab/first/tree/main", "/lab/first/commits/main"])  # fmt: skip
+def test_pages_fit_a_phone_and_log_no_errors(page: Page, address: str) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.set_viewport_size({"width": 360, "height": 780})
+    answer = page.goto(address)
+    assert answer is not None
+    assert answer.status == 200
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert said == []
