@@ -62,6 +62,7 @@ CELERY_BEAT_SCHEDULE = {
     "reap-lost-jobs": {"task": "hub.jobs.reap", "schedule": 15.0},
     "resend-waiting-jobs": {"task": "hub.jobs.resend", "schedule": 60.0},
     "sweep-store": {"task": "hub.jobs.sweep_store", "schedule": 3600.0},
+    "forget-kept-answers": {"task": "hub.rest.forget", "schedule": 3600.0},
 }
 
 # --- limits ----------------------------------------------------------------------------------------------------------
@@ -95,6 +96,7 @@ INSTALLED_APPS = [
     "hub.review",
     "hub.pages",
     "hub.wire",
+    "hub.rest",
     "adapters",
     "merges",
     "django.contrib.auth",
@@ -235,6 +237,18 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "SERVERS": [{"url": "/", "description": "This hub"}],
+    "ENUM_NAME_OVERRIDES": {
+        "RepoKind": "hub.repos.models.Kind.choices",
+        "AccountKind": "hub.accounts.models.Kind.choices",
+        "CommentKind": "hub.rest.review.COMMENT_KINDS",
+        "AccountRole": "hub.accounts.models.Role.choices",
+        "MemberRole": "hub.accounts.models.MemberRole.choices",
+        "ChangeRequestState": "hub.review.models.State.choices",
+        "JobState": "hub.jobs.models.State.choices",
+        "CheckVerdict": "hub.review.models.Verdict.choices",
+        "DecisionVerdict": "hub.rest.bodies.DECISIONS",
+    },
 }
 
 # --- texts, files, logs ----------------------------------------------------------------------------------------------

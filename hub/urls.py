@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
     path("health/alive", health.alive),
     path("health/ready", health.ready),
+    path("api/v1/", include("hub.api")),
     path("", include("hub.wire.urls")),
 ]
 

@@ -73,7 +73,7 @@ def tensor_changes(
             continue
         left, right = change.left.blob.sha256, change.right.blob.sha256
         comparison = Comparison.objects.filter(left=left, right=right).first()
-        yield change, comparison, None if comparison else _queue(left, right, actor, repo)
+        yield change, comparison, _queue(left, right, actor, repo) if comparison is None and actor.is_known else None
 
 
 def _queue(left: str, right: str, actor: Actor, repo: Repo) -> Job:

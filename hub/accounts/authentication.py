@@ -39,3 +39,16 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "An access token from Settings, Tokens."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):
+    target_class = SessionActorAuthentication
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "sessionid",
+            "description": "The browser session, with `X-CSRFToken` on everything that changes something.",
+        }

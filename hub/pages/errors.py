@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -60,7 +61,7 @@ def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response
     if known:
         status, code, message = known
         headers = {"Retry-After": "30"} if status == 503 else None
-        return Response({"error": message, "code": code}, status=status, headers=headers)
+        return Response({"error": message, "code": code, **_details(error)}, status=status, headers=headers)
     if isinstance(error, Http404):
         error = exceptions.NotFound("There is nothing here, or you may not see it.")
     elif isinstance(error, PermissionDenied):
@@ -71,3 +72,11 @@ def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response
         sentence = "Some fields need another look." if fields else str(error.detail)
         response.data = {"error": sentence, "code": error.default_code, **({"fields": fields} if fields else {})}
     return response
+
+
+def _details(error: Exception) -> dict[str, Any]:
+    """What a program can act on: the head that moved, the paths in conflict, each problem of a recipe."""
+    details = {name: getattr(error, name) for name in ("head", "paths", "problems") if hasattr(error, name)}
+    if "problems" in details:
+        details["problems"] = [asdict(problem) for problem in details["problems"]]
+    return details

@@ -39,3 +39,15 @@ def squash(*, actor: Actor, repo: Repo, branch: str, message: str) -> Commit:
         raise trees.RevisionNotFound(f"{repo.full_name} has no branch '{branch[:80]}'.")
     head = trees.resolve_commit(repo, full_ref(branch))
     return commit_squash(author=actor.account, repo=repo, branch=branch, head=head.sha, message=message)
+
+
+def changed_files(repo: Repo, commit: Commit) -> list[dict[str, str]]:
+    """What a commit did to its first parent's files: {path, status}, status added, removed or changed."""
+    parent = Commit.objects.filter(repo=repo, sha=commit.parents[0]).first() if commit.parents else None
+    old = trees.flatten(repo, parent.tree) if parent else {}
+    new = trees.flatten(repo, commit.tree)
+    paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    return [
+        {"path": path, "status": "added" if path not in old else "removed" if path not in new else "changed"}
+        for path in paths
+    ]

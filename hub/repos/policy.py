@@ -127,6 +127,13 @@ def check_candidate(candidate: Candidate) -> None:
         validator(candidate)
 
 
+def check_announced(path: str, size: int) -> None:
+    """What can be said of a file before its bytes have come: path, kind and size. Raises Refused."""
+    check_path(path)
+    check_kind(path)
+    _check_size(Candidate(path, size, lambda _start, _end: b""))
+
+
 def _check_size(candidate: Candidate) -> None:
     limits = settings.LIMITS
     limit = limits["file_bytes"]

@@ -12,13 +12,13 @@ from django.http import HttpResponse, JsonResponse
 
 from hub import rights
 from hub.repos import changes as repo_changes
-from hub.repos import commits
+from hub.repos import commits, uploading
 from hub.repos.changes import Change, Delete, DeleteFolder, Inline, OnDisk, Put, Stored
 from hub.repos.models import ZERO_SHA, Commit, Repo
 from hub.review import change_requests
 from hub.review.models import ChangeRequest
 from hub.rights import Verb
-from hub.wire import lfs, ndjson
+from hub.wire import ndjson
 from hub.wire.asking import WireRequest, door, find_repo, flag, repo_url, require_account
 from hub.wire.errors import WireError
 
@@ -144,7 +144,7 @@ def _stored(request: WireRequest, repo: Repo, value: dict[str, Any]) -> Stored:
     oid, size = _text(value, "oid"), value.get("size")
     if _text(value, "algo", "sha256") != "sha256" or not _SHA256.fullmatch(oid):
         raise WireError(400, "An lfsFile names the sha256 of its bytes, in 64 lower-case hex digits.")
-    blob = lfs.usable(request.actor, repo, oid)
+    blob = uploading.usable(request.actor, repo, oid)
     if blob is None:
         raise WireError(400, f"The LFS object {oid} of {_text(value, 'path')[:200]} was not uploaded; upload it first.")
     if size is not None and size != blob.size:

@@ -14,8 +14,8 @@ from django.http import HttpResponse, JsonResponse
 from django.utils import timezone
 
 from hub import rights
-from hub.accounts.actor import Actor
 from hub.repos.models import GitObject, Repo
+from hub.repos.uploading import is_readable
 from hub.rights import Denied, Verb
 from hub.store import blobs, objects
 from hub.store.models import Blob, BlobState, Upload
@@ -52,9 +52,10 @@ def batch(request: WireRequest, repokind: str, owner: str, name: str) -> HttpRes
         return _answer("basic", [_row(item, lambda oid, _size: _download(repo, oid)) for item in wanted])
     require_account(request)
     rights.require(request.actor, Verb.PROPOSE, repo)  # a change request needs no more
-    multipart = "multipart" in transfers and any(_is_long(item) for item in wanted)
+    multipart = "multipart" in transfers
     rows = [_row(item, lambda oid, size: _upload(request, repo, oid, size, multipart=multipart)) for item in wanted]
-    return _answer("multipart" if multipart else "basic", rows)
+    in_parts = any("header" in row.get("actions", {}).get("upload", {}) for row in rows)
+    return _answer("multipart" if in_parts else "basic", rows)
 
 
 @door("POST")
@@ -89,31 +90,15 @@ def no_locks(request: WireRequest, repokind: str, owner: str, name: str, rest: s
     raise WireError(501, "File locks are not offered.")
 
 
-def usable(actor: Actor, repo: Repo, sha256: str) -> Blob | None:
-    """The blob, if the actor uploaded it for this repo or may read a repo that has it.
-
-    An upload that arrived but was not verified yet is finished here. Raises WrongBytes, StoreError.
-    """
-    upload = Upload.objects.filter(account=actor.account, repo_key=repo.pk.hex, sha256=sha256).last()
-    if upload is not None:
-        return blobs.finish_upload(upload)
-    return blobs.present(sha256) if _readable(actor, sha256) else None
-
-
-def _readable(actor: Actor, sha256: str) -> bool:
-    """Does a repo that the actor may read have these bytes? Anything more would tell what private repos hold."""
-    return GitObject.objects.filter(large_id=sha256, repo__in=Repo.objects.visible_to(actor)).exists()
-
-
 def _upload(request: WireRequest, repo: Repo, oid: str, size: int, *, multipart: bool) -> dict[str, Any]:
     """Where to send an object; no actions if it is here and the actor may know."""
     if size > settings.LIMITS["file_bytes"]:
         raise _Unusable(422, f"{size:,} bytes are more than the {settings.LIMITS['file_bytes']:,} allowed.")
     blob = Blob.objects.filter(pk=oid, state=BlobState.PRESENT).first()
-    if blob and blob.size == size and _readable(request.actor, oid):
+    if blob and blob.size == size and is_readable(request.actor, oid):
         return {}
     account = require_account(request)
-    part_size = settings.LIMITS["part_bytes"] if multipart and size > settings.LIMITS["part_bytes"] else 0
+    part_size = blobs.part_size(size) if multipart else 0
     upload = blobs.open_upload(account=account, repo_key=repo.pk.hex, sha256=oid, size=size, part_size=part_size)
     base = f"{repo_url(request, repo)}.git/info/lfs"
     action = _parts(upload, base) if part_size else _single(upload)
@@ -161,10 +146,6 @@ def _row(item: Any, serve: Any) -> dict[str, Any]:
         return row | {"error": error.row}
     except Denied as error:
         return row | {"error": {"code": 403, "message": str(error)}}
-
-
-def _is_long(item: Any) -> bool:
-    return isinstance(item, dict) and _int(item.get("size")) > settings.LIMITS["part_bytes"]
 
 
 def _int(value: object) -> int:

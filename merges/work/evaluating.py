@@ -48,6 +48,7 @@ def ask_for_evaluation(
     base = base_of(judged, actor)
     if not _has_test_split(on):
         raise BadRequest(f"{on.name} has no test split at this revision: add test.jsonl, test.csv or test.parquet.")
+    shown_task = _shown(on.repo)
     with transaction.atomic():
         row, made = Evaluation.objects.select_for_update(of=("self",)).get_or_create(
             subject=judged.repo, subject_sha=judged.commit.sha, task=on.repo, task_sha=on.commit.sha, split=SPLIT,
@@ -57,14 +58,19 @@ def ask_for_evaluation(
         if made or _may_be_asked_again(row):
             row.job = enqueue(
                 "merges.evaluate",
-                title=f"Evaluate {judged.name} on {on.name}",
+                title=f"Evaluate {judged.name} on {shown_task}",
                 arguments={"evaluation": row.pk},
                 owner=actor.account,
                 repo=judged.repo,
             )
             row.save(update_fields=["job"])
-            record(actor.account, "ask_for_evaluation", repo=judged.repo, task=on.name, job=str(row.job.pk))
+            record(actor.account, "ask_for_evaluation", repo=judged.repo, task=shown_task, job=str(row.job.pk))
     return row
+
+
+def _shown(task: Repo) -> str:
+    """A task's name where everybody who may read the subject can see it: in the job's title and in the activity."""
+    return "a private task" if task.private else task.full_name
 
 
 def _may_be_asked_again(row: Evaluation) -> bool:
@@ -127,7 +133,7 @@ def run(running: Running) -> dict[str, Any]:
             versions=dict(result.versions),
             seconds=seconds,
         )
-        record(running.job.owner, "evaluated", repo=row.subject, task=row.task.full_name, score=result.scores[metric])
+        record(running.job.owner, "evaluated", repo=row.subject, task=_shown(row.task))
     return {"score": result.scores[metric], "n": result.n}
 
 

@@ -23,7 +23,7 @@ from hub.repos.models import Commit, Kind, Repo
 from hub.repos.trees import flatten
 from hub.rights import Denied
 from merges.models import Merge
-from merges.recipes import Problem, Recipe, RecipeError, fingerprint, lint, parse, to_dict
+from merges.recipes import Problem, Recipe, RecipeError, fingerprint, lint, parse, to_dict, to_yaml
 from merges.work import cards
 from merges.work.subjects import BadRequest, Pinned, facts_of, pin
 
@@ -35,6 +35,16 @@ def look_at(actor: Actor, raw: dict[str, Any] | str) -> tuple[Recipe, list[Pinne
     recipe = parse(raw)
     pinned = [pin(entry.adapter, actor, kinds=(Kind.ADAPTER,), revision=entry.revision) for entry in recipe.inputs]
     return recipe, pinned, lint(recipe, [facts_of(item) for item in pinned])
+
+
+def linted(actor: Actor, raw: dict[str, Any] | str) -> dict[str, Any]:
+    """What the linter says of a recipe: {ok, yaml (every default written out), problems}. Raises BadRequest."""
+    try:
+        recipe, _pinned, problems = look_at(actor, raw)
+    except RecipeError as error:
+        return {"ok": False, "yaml": None, "problems": error.problems}
+    ok = all(problem.severity != "error" for problem in problems)
+    return {"ok": ok, "yaml": to_yaml(recipe), "problems": problems}
 
 
 def ask_for_merge(*, actor: Actor, raw: dict[str, Any] | str, target: str, private: bool | None = None) -> Merge:

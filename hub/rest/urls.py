@@ -1,0 +1,62 @@
+"""Addresses of this room: `/repos/{owner}/{name}/…` for bases and adapters, `/tasks/{owner}/{name}/…` for tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.urls import URLPattern, path
+
+from hub.rest import files, people, repos, review, work
+
+KINDS = ("repos", "tasks")
+IN_A_REPO: Sequence[tuple[str, Any]] = (
+    ("", repos.RepoDoor),
+    ("/move", repos.MoveDoor),
+    ("/like", repos.LikeDoor),
+    ("/refs", repos.RefsDoor),
+    ("/refs/branches/<path:ref>", repos.BranchDoor),
+    ("/refs/tags/<path:ref>", repos.TagDoor),
+    ("/tree", files.TreeDoor),
+    ("/files/<path:path>", files.FileDoor),
+    ("/download/<path:path>", files.DownloadDoor),
+    ("/commits", files.CommitsDoor),
+    ("/commits/<str:sha>", files.CommitDoor),
+    ("/commit", files.NewCommitDoor),
+    ("/uploads", files.UploadsDoor),
+    ("/uploads/<uuid:upload>/finish", files.FinishDoor),
+    ("/change-requests", review.ChangeRequestsDoor),
+    ("/change-requests/<int:number>", review.ChangeRequestDoor),
+    ("/change-requests/<int:number>/diff", review.DiffDoor),
+    ("/change-requests/<int:number>/comments", review.CommentsDoor),
+    ("/change-requests/<int:number>/comments/<int:comment>", review.CommentDoor),
+    ("/change-requests/<int:number>/merge", review.MergeDoor),
+    ("/change-requests/<int:number>/decisions", review.DecisionsDoor),
+    ("/activity", work.RepoActivityDoor),
+)
+
+
+def in_every_repo(routes: Sequence[tuple[str, Any]]) -> list[URLPattern]:
+    """Each route below both kinds of address; views find the kind in their arguments."""
+    return [
+        path(f"{kind}/<str:owner>/<str:name>{rest}", view.as_view(), {"kind": kind})
+        for kind in KINDS
+        for rest, view in routes
+    ]
+
+
+urlpatterns = [
+    path("me", people.MeDoor.as_view()),
+    path("organisations", people.OrganisationsDoor.as_view()),
+    path("accounts/<str:account>", people.AccountDoor.as_view()),
+    path("accounts/<str:account>/members", people.MembersDoor.as_view()),
+    path("accounts/<str:account>/members/<str:member>", people.MemberDoor.as_view()),
+    path("tokens", people.TokensDoor.as_view()),
+    path("tokens/<int:token>", people.TokenDoor.as_view()),
+    path("jobs", work.JobsDoor.as_view()),
+    path("jobs/<uuid:job>", work.JobDoor.as_view()),
+    path("jobs/<uuid:job>/cancel", work.CancelDoor.as_view()),
+    path("queue", review.QueueDoor.as_view()),
+    path("activity", work.ActivityDoor.as_view()),
+    *in_every_repo(IN_A_REPO),
+]

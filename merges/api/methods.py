@@ -1,0 +1,76 @@
+"""The merge methods as they declare themselves, and the linter of recipes."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from hub.rest.door import Door
+from hub.rest.shapes import Shape
+from merges.methods import METHODS
+from merges.work.merging import linted
+
+
+class ReferenceRow(Shape):
+    authors = serializers.CharField()
+    title = serializers.CharField()
+    year = serializers.IntegerField()
+    url = serializers.CharField()
+
+
+class ParameterRow(Shape):
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    default = serializers.JSONField()
+    minimum = serializers.FloatField(allow_null=True)
+    maximum = serializers.FloatField(allow_null=True)
+    choices = serializers.ListField(child=serializers.CharField())
+    per_input = serializers.BooleanField()
+    help = serializers.CharField()
+
+
+class MethodRow(Shape):
+    name = serializers.CharField()
+    title = serializers.CharField()
+    summary = serializers.CharField()
+    reference = ReferenceRow()
+    parameters = ParameterRow(many=True)
+    space = serializers.CharField()
+    exact_on_lora = serializers.BooleanField()
+    needs_base = serializers.BooleanField()
+    inputs_minimum = serializers.IntegerField()
+    inputs_maximum = serializers.IntegerField(allow_null=True)
+
+
+class RecipeBody(Shape):
+    recipe = serializers.JSONField(help_text="An object, or a text of YAML.")
+
+
+class ProblemRow(Shape):
+    field = serializers.CharField()
+    severity = serializers.ChoiceField(["error", "warning", "info"])
+    message = serializers.CharField()
+
+
+class LintDetail(Shape):
+    ok = serializers.BooleanField()
+    yaml = serializers.CharField(allow_null=True, help_text="The recipe with every default written out.")
+    problems = ProblemRow(many=True)
+
+
+class MethodsDoor(Door):
+    @extend_schema(responses=MethodRow(many=True), summary="List merge methods")
+    def get(self, request: Request) -> Response:
+        """With their papers, parameters and ranges."""
+        return Response(MethodRow(METHODS.values(), many=True).data)
+
+
+class LintDoor(Door):
+    only_reads = True
+
+    @extend_schema(request=RecipeBody, responses=LintDetail, summary="Check a recipe")
+    def post(self, request: Request) -> Response:
+        """Everything that speaks against it, before any work; nothing is kept."""
+        return Response(LintDetail(linted(self.actor, self.read(RecipeBody)["recipe"])).data)
