@@ -93,8 +93,11 @@ def delete_repo(*, actor: Actor, repo: Repo) -> None:
     """Remove a repo with its history; its blobs go when nothing else refers to them. Raises Denied."""
     rights.require(actor, Verb.ADMIN, repo)
     with transaction.atomic():
-        record(actor.account, "delete_repo", name=repo.full_name)
-        repo.delete()
+        # a job that writes about this repo finishes first or finds it gone; it never meets it half-deleted
+        locked = Repo.objects.select_for_update(of=("self",)).filter(pk=repo.pk).first()
+        if locked is not None:
+            record(actor.account, "delete_repo", name=repo.full_name)
+            locked.delete()
 
 
 def create_branch(*, actor: Actor, repo: Repo, name: str, start: str | None = None) -> Ref:

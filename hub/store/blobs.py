@@ -2,9 +2,11 @@
 
 Order (a crash at any point leaves only collectable garbage, never a dangling reference):
 bytes under `incoming/` → server reads and hashes → Blob row `pending` → object at its final key → row `present`.
+What arrives in parts is at its final key as soon as the parts are joined; it becomes a blob only after it was hashed.
 """
 
 import hashlib
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable
@@ -17,9 +19,11 @@ from django.utils import timezone
 
 from hub.accounts.models import Account
 from hub.store import objects
-from hub.store.models import Blob, BlobState, Upload
+from hub.store.models import Blob, BlobState, Upload, blob_key
 
 DOOMED_TRIES, DOOMED_WAIT = 50, 0.2
+WHOLE_BYTES = 16 * 1024 * 1024
+"""Up to this size one PUT is simpler than parts."""
 
 
 class WrongBytes(Exception):
@@ -53,6 +57,12 @@ def store_file(path: Path) -> Blob:
     return _now_present(blob)
 
 
+def part_size(size: int) -> int:
+    """How large the parts of an upload should be; 0 for a single PUT. In parts is cheaper: the bytes stay in place."""
+    part = int(settings.LIMITS["part_bytes"])
+    return part if size > min(part, WHOLE_BYTES) else 0
+
+
 def open_upload(*, account: Account, repo_key: str, sha256: str, size: int, part_size: int = 0) -> Upload:
     """Announce bytes of a known hash; an unfinished upload of the same bytes by the same person goes on."""
     now = timezone.now()
@@ -84,24 +94,45 @@ def finish_upload(upload: Upload, etags: dict[int, str] | None = None) -> Blob:
     done = present(upload.sha256)
     if upload.finished_at and done:
         return done
-    if upload.multipart_id and not _exists(upload.key):
+    blob = _finish_parts(upload, etags) if upload.multipart_id else _finish_whole(upload)
+    Upload.objects.filter(pk=upload.pk).update(finished_at=timezone.now())
+    if blob.key != upload.key:
+        objects.delete(upload.key)
+    return blob
+
+
+def _finish_parts(upload: Upload, etags: dict[int, str] | None) -> Blob:
+    """Joined parts cannot be changed from outside: hash them where they are and let them stay."""
+    if not _exists(upload.key):
         parts = etags or objects.parts_present(upload.key, upload.multipart_id)
         objects.finish_multipart(upload.key, upload.multipart_id, parts)
-    digest, size = _hash_stream(objects.stream(upload.key))
-    if (digest, size) != (upload.sha256, upload.size):
-        objects.delete(upload.key)
-        Upload.objects.filter(pk=upload.pk).delete()
-        raise WrongBytes(
-            f"Announced {upload.size} bytes with sha256 {upload.sha256[:12]}…, received {size} bytes with "
-            f"{digest[:12]}…. Nothing was stored; upload the file again."
-        )
-    blob = _pending(digest, size)
-    if blob.state != BlobState.PRESENT:
-        objects.copy(upload.key, blob.key)
-    blob = _now_present(blob)
-    Upload.objects.filter(pk=upload.pk).update(finished_at=timezone.now())
-    objects.delete(upload.key)
+    _check(upload, *_hash_stream(objects.stream(upload.key)))
+    blob = _pending(upload.sha256, upload.size)
+    Blob.objects.filter(pk=blob.pk, state=BlobState.PENDING).update(state=BlobState.PRESENT, location=upload.key)
+    blob.refresh_from_db()
     return blob
+
+
+def _finish_whole(upload: Upload) -> Blob:
+    """Whoever has the address may write it again at any moment: keep exactly the bytes that were hashed."""
+    with tempfile.TemporaryDirectory(prefix="tessera-") as folder:
+        path = Path(folder) / "bytes"
+        with path.open("wb") as out:
+            for chunk in objects.stream(upload.key):
+                out.write(chunk)
+        _check(upload, *_hash_file(path))
+        return store_file(path)
+
+
+def _check(upload: Upload, digest: str, size: int) -> None:
+    if (digest, size) == (upload.sha256, upload.size):
+        return
+    objects.delete(upload.key)
+    Upload.objects.filter(pk=upload.pk).delete()
+    raise WrongBytes(
+        f"Announced {upload.size} bytes with sha256 {upload.sha256[:12]}…, received {size} bytes with "
+        f"{digest[:12]}…. Nothing was stored; upload the file again."
+    )
 
 
 def download(blob: Blob, target: Path) -> None:
@@ -132,8 +163,12 @@ def _pending(sha256: str, size: int) -> Blob:
 
 
 def _now_present(blob: Blob) -> Blob:
-    Blob.objects.filter(pk=blob.pk).update(state=BlobState.PRESENT)
-    blob.state = BlobState.PRESENT
+    """The row after its bytes were put under their hash. If an upload in parts was faster, its copy counts."""
+    Blob.objects.filter(pk=blob.pk, state=BlobState.PENDING).update(state=BlobState.PRESENT)
+    before = blob.state
+    blob.refresh_from_db()
+    if before != BlobState.PRESENT and blob.location:
+        objects.delete(blob_key(blob.sha256))
     return blob
 
 

@@ -79,5 +79,6 @@ def _doom(sha256: str) -> bool:
 def _forget(upload: Upload) -> None:
     if upload.multipart_id and not upload.finished_at:
         objects.abort_multipart(upload.key, upload.multipart_id)
-    objects.delete(upload.key)
+    if not Blob.objects.filter(location=upload.key).exists():
+        objects.delete(upload.key)
     upload.delete()

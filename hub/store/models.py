@@ -19,6 +19,9 @@ class Blob(models.Model):
     state = models.CharField(max_length=8, choices=BlobState.choices, default=BlobState.PENDING)
     created_at = models.DateTimeField(auto_now_add=True)
     unreferenced_since = models.DateTimeField(null=True, blank=True, db_index=True)
+    location = models.CharField(
+        max_length=100, blank=True, help_text="Where the bytes are, if they stayed where they arrived in parts."
+    )
 
     class Meta:
         constraints = [
@@ -32,7 +35,7 @@ class Blob(models.Model):
     @property
     def key(self) -> str:
         """Address in the bucket."""
-        return blob_key(self.sha256)
+        return self.location or blob_key(self.sha256)
 
 
 def blob_key(sha256: str) -> str:
@@ -62,8 +65,12 @@ class Upload(models.Model):
 
     @property
     def key(self) -> str:
-        """Address of the unverified bytes in the bucket."""
-        return f"incoming/{self.id}"
+        """Address of the unverified bytes in the bucket.
+
+        Parts can no longer be sent once they are joined, so what arrives in parts is read there and stays there. An
+        address for a single PUT can be used again, so bytes under `incoming/` are never served.
+        """
+        return f"blobs/uploads/{self.id}" if self.part_size else f"incoming/{self.id}"
 
     @property
     def parts(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hub.store import objects
-from hub.store.models import Blob, BlobState
+from hub.store.models import Blob, BlobState, Upload
 
 
 @dataclass
@@ -40,7 +40,8 @@ def verify(*, hashes: bool = False, progress: Callable[[int], None] = lambda n: 
             report.wrong_size.append(blob.sha256)
         elif hashes and _hash(blob.key) != blob.sha256:
             report.wrong_hash.append(blob.sha256)
-    report.unknown = sorted(set(stored) - known)
+    arriving = {upload.key for upload in Upload.objects.exclude(multipart_id="")}
+    report.unknown = sorted(set(stored) - known - arriving)
     return report
 
 

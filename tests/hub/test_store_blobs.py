@@ -1,5 +1,6 @@
 """Bytes become a blob only after the server hashed them; nothing in use is ever collected."""
 
+import contextlib
 import hashlib
 import urllib.error
 import urllib.request
@@ -71,7 +72,43 @@ def test_parts_can_be_resumed(people: People) -> None:
     assert announce(people, data, part_size=part) == upload
     assert sorted(objects.parts_present(upload.key, upload.multipart_id)) == [1, 3]
     send(objects.presigned_part(upload.key, upload.multipart_id, 2, seconds=60), data[part : 2 * part])
-    assert blobs.finish_upload(upload).size == len(data)
+    blob = blobs.finish_upload(upload)
+    assert (blob.size, blob.key) == (len(data), upload.key)  # joined parts stay where they arrived
+    assert blobs.finish_upload(upload) == blob
+    assert not verify(hashes=True).missing + verify(hashes=True).wrong_hash
+    Upload.objects.update(expires_at=timezone.now() - timedelta(days=1))
+    assert collect().uploads_expired == 1
+    assert b"".join(objects.stream(blob.key)) == data
+    again = announce(people, data, part_size=2 * part)
+    for number in (1, 2):
+        url = objects.presigned_part(again.key, again.multipart_id, number, seconds=60)
+        send(url, data[(number - 1) * 2 * part : number * 2 * part])
+    assert blobs.finish_upload(again).key == blob.key  # the first copy counts
+    with pytest.raises(objects.ObjectMissing):
+        objects.head(again.key)
+    assert blobs.store_bytes(data).key == blob.key
+    assert not verify(hashes=True).missing + verify(hashes=True).wrong_hash
+
+
+def test_joined_parts_cannot_be_changed(people: People) -> None:
+    data = bytes(6 * 1024 * 1024)
+    upload = announce(people, data, part_size=8 * 1024 * 1024)
+    url = objects.presigned_part(upload.key, upload.multipart_id, 1, seconds=60)
+    send(url, data)
+    blob = blobs.finish_upload(upload)
+    with contextlib.suppress(Exception):
+        send(url, b"other bytes")
+    assert b"".join(objects.stream(blob.key)) == data
+
+
+def test_wrong_parts_are_not_kept(people: People) -> None:
+    upload = announce(people, bytes(6 * 1024 * 1024), part_size=8 * 1024 * 1024)
+    send(objects.presigned_part(upload.key, upload.multipart_id, 1, seconds=60), b"something else")
+    with pytest.raises(blobs.WrongBytes):
+        blobs.finish_upload(upload)
+    assert not Blob.objects.exists()
+    with pytest.raises(objects.ObjectMissing):
+        objects.head(upload.key)
 
 
 def test_a_local_file_goes_in_and_comes_out(people: People, tmp_path: Path) -> None:
@@ -86,9 +123,7 @@ def test_collection_takes_only_what_nobody_needs(people: People, settings: objec
     loose = blobs.store_bytes(b"loose")
     sent = blobs.store_bytes(b"being sent")
     assert collect().deleted == 0  # only marked: the grace period runs
-    Blob.objects.filter(unreferenced_since__isnull=False).update(
-        unreferenced_since=timezone.now() - timedelta(days=30)
-    )
+    Blob.objects.filter(unreferenced_since__isnull=False).update(unreferenced_since=timezone.now() - timedelta(days=30))
     announce(people, b"being sent")
     assert collect().deleted == 1
     assert not Blob.objects.filter(pk=loose.pk).exists()

@@ -36,16 +36,18 @@ def random_weights(path: Path, size: int) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "parts"), [(40 * MIB, False), (20 * MIB, True)])
+@pytest.mark.parametrize(
+    ("size", "parts", "limits"), [(6 * MIB, 0, "small"), (40 * MIB, 1, "usual"), (20 * MIB, 3, "small")]
+)
 def test_a_large_file_by_lfs(
-    python: Run, api: Api, live_hub: LiveHub, small_parts: str, tmp_path: Path, size: int, parts: bool
+    python: Run, api: Api, live_hub: LiveHub, small_parts: str, tmp_path: Path, size: int, parts: int, limits: str
 ) -> None:
     data = random_weights(tmp_path / "weights", size)
-    repo = f"wire-alice/large-{parts}".lower()
-    python(UPLOAD, repo, str(tmp_path / "weights"), small_parts if parts else live_hub.url, HF_HUB_DISABLE_XET="1")
-    log = live_hub.log("web2" if parts else "web")
-    assert ("info/lfs/complete/" in log) == parts
-    assert "info/lfs/verify" in log
+    repo = f"wire-alice/large-{parts}"
+    address, name = (small_parts, "web2") if limits == "small" else (live_hub.url, "web")
+    python(UPLOAD, repo, str(tmp_path / "weights"), address, HF_HUB_DISABLE_XET="1")
+    assert (f"{repo}.git/info/lfs/complete/" in live_hub.log(name)) == bool(parts)
+    assert f"{repo}.git/info/lfs/verify" in live_hub.log(name)
     back = Path(api("alice").hf_hub_download(repo, "model.safetensors", cache_dir=tmp_path / "cache"))
     assert hashlib.sha256(back.read_bytes()).digest() == hashlib.sha256(data).digest()
     row = api("alice").get_paths_info(repo, "model.safetensors")[0]
