@@ -66,6 +66,8 @@ class Door(APIView):
         self.allowance = throttle.take(request._request, self.actor, kind)
         if self.allowance and self.allowance.exceeded:
             raise Throttled(self.allowance.reset)
+        if "kind" in kwargs:
+            assert self.repo  # an unreadable repo is absent whatever the body says
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Say what is left of the limit, and that private answers are nobody else's."""

@@ -25,7 +25,7 @@ CONFIRM = OpenApiParameter("confirm", str, required=True, description="The repo'
 
 def seen(actor: Actor, repo: Repo) -> dict[str, Any]:
     """A repo with what this actor may do and has done."""
-    repo.liked = actor.account is not None and Like.objects.filter(repo=repo, account=actor.account).exists()  # type: ignore[attr-defined]
+    repo.likes_it = actor.account is not None and Like.objects.filter(repo=repo, account=actor.account).exists()  # type: ignore[attr-defined]
     repo.may = [verb.value for verb in rights.Verb if rights.can(actor, verb, repo)]  # type: ignore[attr-defined]
     return dict(RepoDetail(repo).data)
 

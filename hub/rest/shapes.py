@@ -80,7 +80,7 @@ class RepoDetail(RepoRow):
     """A repo. `card` is what its author claims in README.md; `may` what the asker may do."""
 
     card = serializers.DictField()
-    liked = serializers.BooleanField()
+    liked = serializers.BooleanField(source="likes_it")
     may = serializers.ListField(child=serializers.CharField())
 
 

@@ -1,0 +1,116 @@
+"""Something of everything that belongs to Alice alone, so that tests can ask who else sees it.
+
+Whatever is hers and private has `secret` in its name: no answer to anybody else may hold that word.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rest_framework.test import APIClient
+
+from adapters.models import Lineage
+from hub.accounts.actor import actor_for
+from hub.accounts.models import Account, Scope, Token
+from hub.accounts.tokens import create_token
+from hub.jobs.models import Job
+from hub.repos import lifecycle, uploading
+from hub.repos.models import Kind, Repo
+from hub.review import change_requests
+from hub.review.models import ChangeRequest, Comment
+from hub.store.models import Upload
+from merges.models import Evaluation, Merge
+from merges.work.evaluating import ask_for_evaluation
+from merges.work.merging import ask_for_merge
+from tests.make_adapters import TASK_CARD, lora_tensors, write_adapter, write_base
+from tests.people import PASSWORD, People, put
+from tests.publishing import publish
+
+ORIGINAL = "secret-lora"
+
+
+@dataclass
+class World:
+    """Alice's things."""
+
+    base: Repo
+    adapter: Repo
+    task: Repo
+    merge: Merge
+    evaluation: Evaluation
+    job: Job
+    request: ChangeRequest
+    task_request: ChangeRequest
+    comment: Comment
+    task_comment: Comment
+    upload: Upload
+    task_upload: Upload
+    token: Token
+
+
+def make_world(people: People, folder: Path) -> World:
+    """A public base; Alice's private adapter and task, with a merge, an evaluation, change requests and uploads."""
+    alice = actor_for(people.alice)
+    base = publish(people.acme, "tiny-bert", write_base(folder / "base"), by=people.alice)
+    adapter = publish(people.alice, ORIGINAL, write_adapter(folder / "one"), private=True)
+    publish(people.alice, "secret-other", write_adapter(folder / "two", tensors=lora_tensors(seed=7)), private=True)
+    task = publish(people.alice, "secret-task", write_task(folder / "task"), kind=Kind.TASK, private=True)
+    recipe = {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}
+    merge = ask_for_merge(actor=alice, raw=recipe, target="alice/secret-merge")
+    evaluation = ask_for_evaluation(actor=alice, subject="alice/secret-lora", task="alice/secret-task")
+    lifecycle.create_branch(actor=alice, repo=adapter, name="secret-branch")
+    lifecycle.create_tag(actor=alice, repo=adapter, name="secret-tag")
+    lifecycle.create_branch(actor=alice, repo=task, name="secret-branch")
+    lifecycle.create_tag(actor=alice, repo=task, name="secret-tag")
+    (request, comment), (task_request, task_comment) = (_proposal(people.alice, repo) for repo in (adapter, task))
+    uploads = [
+        uploading.plan(actor=alice, repo=repo, path="secret.safetensors", size=9, sha256=digit * 64).upload
+        for repo, digit in ((adapter, "a"), (task, "b"))
+    ]
+    Lineage.objects.create(child=adapter, child_sha=adapter.head, parent=task, parent_sha=task.head, relation="task")
+    token, _text = create_token(account=people.alice, label="secret token", scope=Scope.READ)
+    return World(
+        base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, job=merge.job,
+        request=request, task_request=task_request, comment=comment, task_comment=task_comment,
+        upload=Upload.objects.get(pk=uploads[0]), task_upload=Upload.objects.get(pk=uploads[1]), token=token,
+    )  # fmt: skip
+
+
+def write_task(folder: Path) -> Path:
+    """A small task with train and test rows."""
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text(TASK_CARD)
+    for split in ("train", "test"):
+        rows = [f'{{"text": "{split} secret {n}", "label": "{label}"}}' for n, label in
+                enumerate(("positive", "negative", "neutral") * 4)]  # fmt: skip
+        (folder / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def _proposal(author: Account, repo: Repo) -> tuple[ChangeRequest, Comment]:
+    request = change_requests.open_change_request(
+        actor=actor_for(author), repo=repo, title="A secret change", description="secret words"
+    )
+    put(author, repo, {"secret.md": b"secret text\n"}, branch=request.ref)
+    return request, request.comments.get(kind=Comment.Kind.COMMENT)
+
+
+def client(account: Account | None = None, scope: str = Scope.WRITE) -> APIClient:
+    """A program with a token of this person, or nobody."""
+    made = APIClient()
+    if account is not None:
+        _row, text = create_token(account=account, label="test", scope=scope)
+        made.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return made
+
+
+def browser(account: Account) -> APIClient:
+    """A signed-in browser session; CSRF is enforced."""
+    made = APIClient(enforce_csrf_checks=True)
+    assert made.login(username=account.name, password=PASSWORD)
+    made.get("/accounts/login/")
+    made.cookies["csrftoken"] = "a" * 32
+    made.credentials(HTTP_X_CSRFTOKEN="a" * 32)
+    return made
+
+
+__all__ = ["World", "browser", "client", "make_world", "write_task"]
