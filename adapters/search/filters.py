@@ -48,7 +48,7 @@ class Filters:
 
     def without(self, facet: str) -> Filters:
         """The same search with this facet's ticks taken away: what its counts are counted in."""
-        return replace(self, **{facet: ()})
+        return replace(self, **{facet: ()})  # type: ignore[arg-type]
 
     def conditions(self) -> list[Q]:
         """One condition for each word and each facet that has a tick."""

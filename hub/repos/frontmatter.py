@@ -91,9 +91,7 @@ class _CardLoader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise CardError(
-                "front_alias", "The front matter uses YAML anchors or aliases (& or *). Write values out."
-            )
+            raise CardError("front_alias", "The front matter uses YAML anchors or aliases (& or *). Write values out.")
         if getattr(event, "tag", None) is not None:
             raise CardError("front_invalid", "The front matter uses YAML tags (!). Write plain values.")
         self._depth += 1

@@ -35,17 +35,11 @@ KINDS = {
     "string": "text",
 }
 LANGUAGES = {
-    "cs": "Czech",
     "da": "Danish",
-    "de": "German",
     "es": "Spanish",
-    "fi": "Finnish",
-    "fr": "French",
-    "it": "Italian",
-    "nl": "Dutch",
-    "pl": "Polish",
+    "gl": "Galician",
+    "nb": "Norwegian",
     "pt": "Portuguese",
-    "ro": "Romanian",
     "sv": "Swedish",
 }
 Labelled = tuple[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.runtime.runtime import Progress, silent
@@ -12,8 +12,16 @@ from merges.training.settings import Settings
 from merges.training.teach import TrainingResult, teach
 
 LORA = Settings(
-    rank=8, alpha=16, epochs=3, learning_rate=4e-3, max_length=48, class_weights="none", patience=0
-)  # fmt: skip
+    rank=8,
+    alpha=16,
+    target_modules=("query", "key", "value", "dense"),
+    epochs=3,
+    learning_rate=1.5e-3,
+    max_length=48,
+    class_weights="none",
+    patience=0,
+)
+IA3 = Settings(method="ia3", epochs=2, learning_rate=2e-2, max_length=48, class_weights="none", patience=0)
 
 
 @dataclass(frozen=True)
@@ -42,18 +50,18 @@ SPECIALISTS = (
         "minilm-cloud-service-lora",
         "cloud-service",
         (
-            Revision(Settings(**{**LORA.__dict__, "epochs": 1}), "First try: one pass over the examples"),
+            Revision(replace(LORA, epochs=1), "First try: one pass over the examples"),
             Revision(LORA, "Teach longer: three passes over the examples"),
         ),
     ),
-    Specialist("minilm-cloud-action-lora", "cloud-action", _once(LORA)),
+    Specialist("minilm-cloud-action-lora", "cloud-action", _once(replace(LORA, epochs=2))),
     Specialist("minilm-field-kind-lora", "field-kind", _once(LORA)),
     Specialist("minilm-message-language-lora", "message-language", _once(LORA)),
     Specialist("minilm-docstring-library-lora", "docstring-library", _once(LORA)),
     Specialist(
         "minilm-cloud-action-ia3",
         "cloud-action",
-        _once(Settings(**{**LORA.__dict__, "method": "ia3", "learning_rate": 2e-2})),
+        _once(IA3),
     ),
 )
 

@@ -61,7 +61,9 @@ IN_A_REPO = {
     "/snippets": "GET",
 }
 ENTRIES: dict[str, tuple[str, str]] = {
-    f"{kind}/<str:owner>/<str:name>{rest}": (methods, "hers") for kind in ("repos", "tasks") for rest, methods in IN_A_REPO.items()
+    f"{kind}/<str:owner>/<str:name>{rest}": (methods, "hers")
+    for kind in ("repos", "tasks")
+    for rest, methods in IN_A_REPO.items()
 } | {
     "jobs/<uuid:job>": ("GET", "hers"),
     "jobs/<uuid:job>/cancel": ("POST", "hers"),
@@ -89,7 +91,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
 }
 STRANGERS = (None, "bob", "charlie", "mary")
 BODIES: dict[str, dict[str, Any]] = {
-    "POST merges": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}, "target": "{me}/stolen"},
+    "POST merges": {
+        "recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]},
+        "target": "{me}/stolen",
+    },
     "POST evaluations": {"subject": "alice/secret-lora", "task": "alice/secret-task"},
     "POST recipes/lint": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST repos": {"name": "planted", "owner": "alice"},
@@ -151,7 +156,11 @@ def ask(who: APIClient, method: str, route: str, world: World, me: str = "") -> 
     body = json.loads(json.dumps(BODIES.get(f"{method} {route}", {})).replace("{me}", me))
     more = {} if method == "GET" else {"data": body, "format": "json"}
     with transaction.atomic():
-        answer = who.generic("GET", address(route, world)) if method == "GET" else getattr(who, method.lower())(address(route, world), **more)
+        answer = (
+            who.generic("GET", address(route, world))
+            if method == "GET"
+            else getattr(who, method.lower())(address(route, world), **more)
+        )
         transaction.set_rollback(True)
     return answer
 
@@ -162,7 +171,9 @@ def text_of(answer: Any) -> str:
 
 
 def every(who: str) -> list[tuple[str, str]]:
-    return [(method, route) for route, (methods, group) in ENTRIES.items() if group == who for method in methods.split()]
+    return [
+        (method, route) for route, (methods, group) in ENTRIES.items() if group == who for method in methods.split()
+    ]
 
 
 def state() -> list[Any]:
