@@ -89,6 +89,10 @@ def commit_at(repo: Repo, revision: str) -> Commit:
     """
     if not repo.head and revision in ("", DEFAULT_BRANCH, f"refs/heads/{DEFAULT_BRANCH}", ZERO_SHA):
         return Commit(repo=repo, sha=ZERO_SHA, tree=EMPTY_TREE, created_at=repo.created_at)
+    if repo.head and revision in ("", DEFAULT_BRANCH):  # the repo was read for this request: no need to ask its ref
+        head = Commit.objects.filter(repo=repo, sha=repo.head).first()
+        if head:
+            return head
     return trees.resolve_commit(repo, revision or None)
 
 

@@ -47,14 +47,14 @@ def test_queries_are_few_and_do_not_grow(people: People) -> None:
     nobody, alice = Client(), as_(people.alice)
     small, _ = queries(nobody, "/alice/x/resolve/main/a.txt", "head")
     large, answer = queries(nobody, "/alice/x/resolve/main/pic.png", "head")
-    assert (small, large, answer.status_code) == (5, 5, 302)
-    assert queries(alice, "/alice/x/resolve/main/a.txt", "head")[0] == 6
+    assert (small, large, answer.status_code) == (4, 4, 302)
+    assert queries(alice, "/alice/x/resolve/main/a.txt", "head")[0] == 5
     assert queries(nobody, f"/alice/x/resolve/{repo.head}/a.txt", "head")[0] == 4
     before = {
         address: queries(nobody, address)[0]
         for address in ("/api/models/alice/x/tree/main?recursive=true", "/api/models?full=true", "/api/models/alice/x")
     }
-    assert list(before.values()) == [5, 3, 5]
+    assert list(before.values()) == [4, 3, 4]
     put(people.alice, repo, {f"more-{number}.txt": b"x" for number in range(30)})
     for number in range(5):
         put(people.alice, make_repo(people.alice, f"y{number}"), {"a.txt": b"1"})
