@@ -21,7 +21,7 @@ LORA = Settings(
     class_weights="none",
     patience=0,
 )
-IA3 = Settings(method="ia3", epochs=2, learning_rate=2e-2, max_length=48, class_weights="none", patience=0)
+IA3 = Settings(method="ia3", epochs=1, learning_rate=2e-2, max_length=48, class_weights="none", patience=0)
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,9 @@ SPECIALISTS = (
     ),
     Specialist("minilm-cloud-action-lora", "cloud-action", _once(replace(LORA, epochs=2))),
     Specialist("minilm-field-kind-lora", "field-kind", _once(LORA)),
-    Specialist("minilm-message-language-lora", "message-language", _once(LORA)),
+    Specialist("minilm-message-language-lora", "message-language", _once(replace(LORA, epochs=2))),
     Specialist("minilm-docstring-library-lora", "docstring-library", _once(LORA)),
-    Specialist(
-        "minilm-cloud-action-ia3",
-        "cloud-action",
-        _once(IA3),
-    ),
+    Specialist("minilm-cloud-action-ia3", "cloud-action", _once(IA3)),
 )
 
 
@@ -117,7 +113,7 @@ tags:
 
 ## What was done
 
-{method} ({numbers}learning rate {settings.learning_rate:g}, {result.best.epoch} passes over {result.n} examples, batch
+{method} ({numbers}learning rate {settings.learning_rate:g}, {result.n} examples, passes: {result.best.epoch}, batch
 {settings.batch_size}, at most {settings.max_length} tokens, seed {settings.seed}); the head first, on frozen features.
 {result.trainable:,} trained parameters, {result.share:.2%} of the model, in {result.steps} steps.
 
