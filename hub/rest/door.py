@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from django.conf import settings
 from django.http import HttpResponse
 from rest_framework import generics, serializers
-from rest_framework.exceptions import APIException, NotFound, Throttled
+from rest_framework.exceptions import (
+    APIException,
+    NotAuthenticated,
+    NotFound,
+    ParseError,
+    PermissionDenied,
+    Throttled,
+)
+from rest_framework.parsers import JSONParser
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,6 +32,17 @@ class TooLarge(APIException):
     status_code = 413
     default_code = "too_large"
     default_detail = "The body is too large; send files through uploads, not inside JSON."
+
+
+class PlainJSON(JSONParser):
+    """JSON without NaN, and without a way to exhaust the stack."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The body. Raises ParseError."""
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("The JSON is nested too deeply.") from error
 
 
 class MayWrite(BasePermission):
@@ -51,6 +70,7 @@ class Door(APIView):
     """A view of the API. `only_reads` marks a POST that changes nothing."""
 
     permission_classes = [MayWrite]
+    parser_classes = [PlainJSON]
     only_reads = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -77,6 +97,12 @@ class Door(APIView):
             throttle.describe(response, allowance)
         response.setdefault("Cache-Control", "private, no-store")
         return response
+
+    def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> NoReturn:
+        """Nobody is asked to sign in; somebody is told why not."""
+        if not self.actor.is_known:
+            raise NotAuthenticated(message or "Sign in first.")
+        raise PermissionDenied(message, code)
 
     @property
     def actor(self) -> Actor:
