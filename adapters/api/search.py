@@ -32,7 +32,7 @@ SORT = OpenApiParameter("sort", str, enum=list(SORTS), description="Last updated
 
 class FacetRow(Shape):
     value = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields off the class
     count = serializers.IntegerField()
     selected = serializers.BooleanField()
 

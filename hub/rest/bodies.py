@@ -46,7 +46,7 @@ class NewCommit(Shape):
     message = serializers.CharField(max_length=300)
     description = serializers.CharField(max_length=20_000, required=False, allow_blank=True, default="")
     branch = serializers.CharField(max_length=255, required=False, default=DEFAULT_BRANCH)
-    parent = serializers.RegexField(
+    parent = serializers.RegexField(  # type: ignore[assignment]  # DRF takes declared fields off the class
         SHA, required=False, allow_null=True, allow_blank=True, default=None,
         help_text="The commit this was made on; if the branch has moved since, nothing is written (412).",
     )  # fmt: skip
@@ -78,7 +78,7 @@ class UploadedParts(Shape):
 
 
 class NewToken(Shape):
-    label = serializers.CharField(max_length=80)
+    label = serializers.CharField(max_length=80)  # type: ignore[assignment]  # DRF takes declared fields off the class
     scope = serializers.ChoiceField(Scope.choices, default=Scope.READ)
     repos = serializers.ListField(
         child=serializers.RegexField(r"^[\w.-]{1,96}/[\w.-]{1,96}$"), required=False, default=list, max_length=100,

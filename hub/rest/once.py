@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Q
 from django.utils import timezone
@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
+from hub.accounts.models import Account
 from hub.rest.models import KeptAnswer
 
 KEPT = timedelta(hours=24)
@@ -54,10 +55,11 @@ def once(request: Request, work: Callable[[], Response]) -> Response:
 
 
 def _row(request: Request, key: str) -> tuple[KeptAnswer, bool]:
+    account = cast("Account", request.user)  # MayWrite lets nobody else through
     now = timezone.now()
     over = Q(created_at__lt=now - KEPT) | Q(status=None, created_at__lt=now - ABANDONED)
-    KeptAnswer.objects.filter(over, account=request.user, key=key).delete()
-    return KeptAnswer.objects.get_or_create(account=request.user, key=key, defaults={"request": _digest(request)})
+    KeptAnswer.objects.filter(over, account=account, key=key).delete()
+    return KeptAnswer.objects.get_or_create(account=account, key=key, defaults={"request": _digest(request)})
 
 
 def _answer_again(request: Request, row: KeptAnswer) -> Response:

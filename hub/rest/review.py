@@ -43,7 +43,7 @@ class CommentRow(Shape):
     kind = serializers.ChoiceField(COMMENT_KINDS)
     author = serializers.CharField(source="author.name", default=None)
     text = serializers.CharField(source="shown")
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # DRF takes declared fields off the class
     hidden = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     edited_at = serializers.DateTimeField(allow_null=True)

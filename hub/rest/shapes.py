@@ -27,7 +27,7 @@ class MemberRow(Shape):
 
 class TokenRow(Shape):
     id = serializers.IntegerField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields off the class
     hint = serializers.CharField()
     scope = serializers.ChoiceField(Scope.choices)
     repos = serializers.ListField(child=serializers.CharField())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
@@ -89,7 +89,7 @@ def _read(request: WireRequest, repo: Repo, folder: Path) -> Asked:
     if announced.isdigit() and int(announced) > limits["commit_bytes"]:
         raise WireError(413, "The commit is too large for one request; commit fewer files at a time.")
     reader = ndjson.Reader(
-        ndjson.source_of(request.META, request),
+        ndjson.source_of(request.META, cast("BinaryIO", request)),
         folder,
         body_limit=limits["commit_bytes"],
         file_limit=limits["regular_bytes"],

@@ -104,7 +104,7 @@ def file_names(repos: Iterable[Repo]) -> dict[Any, list[str]]:
     return {repo: sorted(paths) for repo, paths in names.items()}
 
 
-def _card(repo: Repo, commit: Commit) -> dict[str, Any]:
+def _card(repo: Repo, commit: Commit) -> Any:
     """The claims of the card at a revision; those of the head are at hand."""
     if commit.sha == repo.head or not commit.pk:
         return repo.card

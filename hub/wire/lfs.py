@@ -6,6 +6,7 @@ Large bytes never pass through this process: clients send them to the store, and
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -133,7 +134,7 @@ def _download(repo: Repo, oid: str) -> dict[str, Any]:
     return {"actions": {"download": {"href": address, "expires_in": seconds}}, "authenticated": True}
 
 
-def _row(item: Any, serve: Any) -> dict[str, Any]:
+def _row(item: Any, serve: Callable[[str, int], dict[str, Any]]) -> dict[str, Any]:
     """One object's row: its actions, or what is wrong with it alone."""
     oid = item.get("oid") if isinstance(item, dict) else None
     size = _int(item.get("size")) if isinstance(item, dict) else -1

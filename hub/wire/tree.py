@@ -34,7 +34,7 @@ def tree(request: WireRequest, repokind: str, owner: str, name: str, revision: s
     page = rows[:size]
     response = JsonResponse(_shapes(repo, commit, page, expand=expand), safe=False)
     if len(rows) > size:
-        query = {key: value for key, value in request.GET.items() if key in ("recursive", "expand", "limit")}
+        query = {key: request.GET[key] for key in ("recursive", "expand", "limit") if key in request.GET}
         response["Link"] = _link(request, repokind, repo, revision, path, query | {"cursor": page[-1][0]})
     response["X-Repo-Commit"] = commit.sha
     return response

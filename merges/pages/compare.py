@@ -47,7 +47,7 @@ def _changed_first(comparison: Comparison | None) -> list[dict[str, Any]]:
 
 def tensor_rows(request: HttpRequest, files: Any, repo: Repo) -> tuple[list[dict[str, Any]], bool]:
     """Comparisons of changed weights files, and whether one is still being made."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"path": change.path, "comparison": comparison, "job": job, "changes": _changed_first(comparison)}
         for change, comparison, job in tensor_changes(files, actor_of(request), repo)
     ]

@@ -22,7 +22,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     """Open change requests, the longest waiting first."""
     rows = decisions.queue(actor_of(request))
     if request.GET.get("failed"):
-        rows = rows.filter(failed__gt=0)
+        rows = rows.filter(failed__gt=0)  # type: ignore[misc]  # annotated by the queue
     return render(request, "work/review.html", {"page_obj": page_of(request, rows), "query": request.GET})
 
 

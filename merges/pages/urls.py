@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from hub.wire import converters
@@ -15,7 +17,7 @@ assert converters  # importing registers the revision converter
 def _repo(prefix: str, options: dict[str, Any]) -> list[URLPattern]:
     """The pages of one repo, below `owner/name` (models) or `datasets/owner/name` (tasks)."""
     head = f"{prefix}<str:owner>/<str:name>"
-    pages = [
+    pages: list[tuple[str, Callable[..., HttpResponse]]] = [
         ("", repo.overview),
         ("/tree/<revision:revision>", repo.files),
         ("/tree/<revision:revision>/<path:inside>", repo.files),
