@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account, MemberRole, Membership
-from hub.repos.models import Repo, RepoQuerySet
+from hub.repos.models import Repo, RepoQuerySet, Standing
 
 
 class Verb(StrEnum):
@@ -31,9 +31,12 @@ def visible_repos(repos: RepoQuerySet, actor: Actor) -> RepoQuerySet:
     """The repos of a queryset that this actor may read."""
     account, token = actor.account, actor.token
     if account is None:
-        return repos.filter(private=False)
+        return repos.filter(private=False).exclude(standing=Standing.QUARANTINED)
     if not account.is_staff:
-        repos = repos.filter(Q(private=False) | Q(owner=account) | Q(owner__in=organisations_of(account)))
+        mine = Q(owner=account) | Q(owner__in=organisations_of(account))
+        repos = repos.filter(Q(private=False) | mine)
+        if not account.is_maintainer:
+            repos = repos.filter(~Q(standing=Standing.QUARANTINED) | mine)
     if token and token.repos:
         named = Q()
         for repo_id in token.repos:
@@ -96,11 +99,11 @@ def is_own_work(account: Account, repo: Repo, author: Account | None) -> bool:
 
 
 def _may_read(actor: Actor, repo: Repo) -> bool:
-    if not repo.private:
+    account, quarantined = actor.account, repo.standing == Standing.QUARANTINED
+    if not repo.private and not quarantined:
         return True
-    account = actor.account
-    if account is None or not actor.reaches(repo.full_name):
+    if account is None or (repo.private and not actor.reaches(repo.full_name)):
         return False
-    if repo.owner_id == account.pk or account.is_staff:
+    if repo.owner_id == account.pk or account.is_staff or (account.is_maintainer and not repo.private):
         return True
     return organisations_of(account).filter(organisation=repo.owner_id).exists()

@@ -14,7 +14,8 @@ CLASSES = {"SEQ_CLS": "AutoModelForSequenceClassification", "CAUSAL_LM": "AutoMo
 def snippets(repo: Repo, commit: Commit, facts: dict[str, Any]) -> list[dict[str, str]]:
     """Tabs {title, code, language}: peft or transformers or datasets, the hub client, curl."""
     name, sha = repo.full_name, commit.sha
-    made = {Kind.ADAPTER: _peft, Kind.BASE: _transformers, Kind.TASK: _datasets}[Kind(repo.kind)](name, sha, facts)
+    writers = {Kind.ADAPTER: _peft, Kind.BASE: _transformers, Kind.TASK: _datasets}
+    made = writers[Kind(repo.kind)](name, sha, facts) if repo.kind in writers else []
     option = " --repo-type dataset" if repo.is_task else ""
     hub = f"HF_ENDPOINT={settings.PUBLIC_URL} hf download {name}{option} --revision {sha}"
     address = f"{settings.PUBLIC_URL}{repo.get_absolute_url()}/resolve/{sha}/README.md"

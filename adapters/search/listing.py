@@ -6,15 +6,16 @@ from django.db.models.functions import Lower
 
 from adapters.search.filters import Filters
 from hub.accounts.actor import Actor
-from hub.repos.models import Repo, RepoQuerySet
+from hub.repos.models import Repo, RepoQuerySet, Standing
 
 SORTS = {"updated": "Last updated", "downloads": "Most downloads", "likes": "Most likes", "name": "Name"}
 DEFAULT_SORT = "updated"
 
 
 def matching(actor: Actor, filters: Filters) -> RepoQuerySet:
-    """The repos of a search that the actor may read, in no order."""
-    return Repo.objects.visible_to(actor).filter(*filters.conditions()).order_by()
+    """The repos of a search that the actor may read, in no order; what was yanked shows only among its owner's."""
+    found = Repo.objects.visible_to(actor).filter(*filters.conditions()).order_by()
+    return found if filters.owner else found.filter(standing=Standing.GOOD)
 
 
 def listing(actor: Actor, filters: Filters, sort: str = DEFAULT_SORT) -> RepoQuerySet:

@@ -14,9 +14,10 @@ from rest_framework.views import exception_handler
 from hub.repos.commits import BadChange, Conflict
 from hub.repos.lifecycle import Exists
 from hub.repos.policy import Refused
+from hub.repos.standing import BadStanding, Yanked
 from hub.repos.trees import EntryNotFound, RevisionNotFound
-from hub.review.change_requests import MergeConflict, NotPossible
 from hub.review.decisions import Moved
+from hub.review.refusals import MergeConflict, NotPossible
 from hub.rights import Denied
 from hub.store.blobs import WrongBytes
 from hub.store.objects import ObjectMissing, StoreError
@@ -30,6 +31,8 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     Moved: (409, "moved"),
     NotPossible: (409, "not_possible"),
     Conflict: (412, "conflict"),
+    BadStanding: (422, "bad_standing"),
+    Yanked: (410, "yanked"),
     Refused: (422, "refused"),
     BadChange: (422, "bad_change"),
     WrongBytes: (422, "wrong_bytes"),

@@ -26,6 +26,15 @@ class Kind(models.TextChoices):
     BASE = "base"
     ADAPTER = "adapter"
     TASK = "task"
+    SYSTEM = "system"
+
+
+class Standing(models.TextChoices):
+    """What the community holds of a repo. Yanked: whoever names the exact commit still gets it. Quarantined: nobody."""
+
+    GOOD = "good"
+    YANKED = "yanked"
+    QUARANTINED = "quarantined"
 
 
 class RepoQuerySet(models.QuerySet["Repo"]):
@@ -67,6 +76,8 @@ class Repo(models.Model):
     downloads = models.PositiveBigIntegerField(default=0)
     likes = models.PositiveIntegerField(default=0)
     next_number = models.PositiveIntegerField(default=1, help_text="Of the next change request.")
+    standing = models.CharField(max_length=11, choices=Standing.choices, default=Standing.GOOD)
+    standing_reason = models.CharField(max_length=1000, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
@@ -88,6 +99,9 @@ class Repo(models.Model):
                 condition=Q(kind="task"),
                 name="task_name_once",
                 violation_error_message="A task repo of that name exists already.",
+            ),
+            models.CheckConstraint(
+                condition=Q(standing="good") | ~Q(standing_reason=""), name="bad_standing_has_a_reason"
             ),
         ]
         indexes = [

@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from hub.repos import history, trees, uploading
+from hub.repos import history, standing, trees, uploading
 from hub.repos.models import Commit
 from hub.rest import committing
 from hub.rest.bodies import NewCommit, NewUpload, UploadedParts
@@ -60,6 +60,7 @@ class DownloadDoor(FileDoor):
     @extend_schema(parameters=[REVISION], responses={302: None}, summary="Download a file")
     def get(self, request: Request, path: str, **_address: Any) -> HttpResponseRedirect:  # type: ignore[override]
         """Redirects to the bytes at the commit the revision names now; send your token there too."""
+        standing.require_usable(self.repo, self.request.query_params.get("revision"))
         trees.find(self.repo, self.commit, path)
         return HttpResponseRedirect(self.address_of(path))
 

@@ -20,7 +20,7 @@ from hub.rest import committing
 from hub.rest.bodies import DECISIONS, ChangeRequestChanges, NewChangeRequest, NewComment, NewDecision, NewMerge
 from hub.rest.door import Door, Listing
 from hub.rest.shapes import Shape
-from hub.review import change_requests, conversation, decisions, diffs
+from hub.review import change_requests, conversation, decisions, diffs, queue
 from hub.review.models import ChangeRequest, Check, Comment, State, Verdict
 
 COMMENT_KINDS = Comment.Kind.choices
@@ -230,4 +230,4 @@ class QueueDoor(Listing):
 
     def rows(self) -> QuerySet[ChangeRequest]:
         """Open change requests that you may read, the longest waiting first."""
-        return decisions.queue(self.actor)
+        return queue.queue(self.actor)

@@ -14,24 +14,10 @@ from hub.activity.record import record
 from hub.repos import commits, trees
 from hub.repos.changes import Change
 from hub.repos.models import Commit, Ref, Repo
-from hub.review.models import MOVES, ChangeRequest, Comment, State
+from hub.review import conversation, queue
+from hub.review.models import MOVES, ChangeRequest, Comment, DelayedRejection, Reason, State
+from hub.review.refusals import MergeConflict, NotPossible
 from hub.rights import Denied, Verb
-
-
-class NotPossible(Exception):
-    """The state of the change request does not allow this."""
-
-
-class MergeConflict(Exception):
-    """Both sides changed the same files; `paths` says which."""
-
-    def __init__(self, paths: list[str]) -> None:
-        super().__init__(
-            "Both this change request and its target changed: "
-            + ", ".join(paths[:10])
-            + ". Commit the wished content of these files to the change request on top of the target's, then merge."
-        )
-        self.paths = paths
 
 
 def open_change_request(
@@ -70,6 +56,9 @@ def open_change_request(
         if description:
             Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
         record(actor.account, "open_change_request", repo=repo, number=number)
+        if not draft:
+            queue.reassess(request)
+    conversation.told_of_opening(request, description)
     return request
 
 
@@ -108,7 +97,16 @@ def comment(*, actor: Actor, request: ChangeRequest, text: str) -> Comment:
     with transaction.atomic():
         row = Comment.objects.create(change_request=request, author=actor.account, text=text[:20_000])
         record(actor.account, "comment", repo=request.repo, number=request.number)
+        conversation.told_of_comment(row)
+        if request.author_id == row.author_id:
+            _answered(request)
     return row
+
+
+def _answered(request: ChangeRequest) -> None:
+    """Its author said or sent something: whoever asked a question need not wait for the date."""
+    if ChangeRequest.objects.filter(pk=request.pk).exclude(reply_by=None).update(reply_by=None):
+        queue.reassess(request, add=Reason.ANSWERED, drop=Reason.OVERDUE_ANSWER)
 
 
 def set_state(*, actor: Actor, request: ChangeRequest, state: str, text: str = "") -> ChangeRequest:
@@ -132,6 +130,8 @@ def set_state(*, actor: Actor, request: ChangeRequest, state: str, text: str = "
             request.opened_at = timezone.now()
         request.closed_at = timezone.now() if state == State.CLOSED else None
         request.save(update_fields=["state", "opened_at", "closed_at"])
+        queue.reassess(request)
+        conversation.told_of_state(actor, request)
         _happened(actor, request, Comment.Kind.STATUS, text, status=state)
         record(actor.account, f"{state}_change_request", repo=request.repo, number=request.number)
     return request
@@ -155,7 +155,9 @@ def merge(*, actor: Actor, request: ChangeRequest, text: str = "") -> Commit:
     Raises Denied, NotPossible, MergeConflict.
     """
     rights.require(actor, Verb.WRITE, request.repo)
-    return _merge(actor, request, text)
+    with transaction.atomic():
+        ChangeRequest.objects.filter(pk=request.pk).update(approver=None, second_approver=None)
+        return _merge(actor, request, text)
 
 
 def merge_approved(*, actor: Actor, request: ChangeRequest) -> Commit:
@@ -241,11 +243,17 @@ def note_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
             kind=Comment.Kind.COMMIT,
             data={"oid": commit.sha, "subject": commit.title},
         )
+        DelayedRejection.objects.filter(change_request=request).delete()
+        ChangeRequest.objects.filter(pk=request.pk).update(approver=None, second_approver=None)
+        _answered(request)
+        queue.reassess(request)
 
 
 def _mark_merged(actor: Actor, request: ChangeRequest, merged: Commit, text: str) -> None:
     request.state, request.merged_as, request.closed_at = State.MERGED, merged.sha, timezone.now()
     request.save(update_fields=["state", "merged_as", "closed_at"])
+    queue.reassess(request)
+    conversation.told_of_state(actor, request)
     _happened(actor, request, Comment.Kind.STATUS, text, status=State.MERGED)
     record(actor.account, "merge_change_request", repo=request.repo, number=request.number, sha=merged.sha)
 

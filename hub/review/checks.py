@@ -6,6 +6,7 @@ from typing import Any
 
 from hub.jobs.models import Job
 from hub.repos.models import Repo
+from hub.review import queue
 from hub.review.models import Check
 
 
@@ -18,4 +19,5 @@ def write_check(
         repo=repo, sha=sha, name=name,
         defaults={"verdict": verdict, "summary": summary[:1000], "details": details or {}, "job": job},
     )  # fmt: skip
+    queue.reassess_commit(repo, sha)
     return row

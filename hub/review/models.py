@@ -1,4 +1,4 @@
-"""Change requests, comments, checks and decisions. One table of allowed moves."""
+"""Change requests, comments, checks, decisions, and what the queue knows of them. One table of allowed moves."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ MOVES: dict[str, frozenset[str]] = {
 """The only moves there are."""
 
 
+class Risk(models.IntegerChoices):
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+
+
 class ChangeRequestQuerySet(models.QuerySet["ChangeRequest"]):
     def visible_to(self, actor: Actor) -> ChangeRequestQuerySet:
         """Those of repos the actor may read."""
@@ -55,6 +61,13 @@ class ChangeRequest(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     opened_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True, help_text="When a maintainer should have decided.")
+    risk = models.PositiveSmallIntegerField(choices=Risk.choices, default=Risk.LOW)
+    assigned = models.ForeignKey(Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="assigned")
+    reply_by = models.DateTimeField(null=True, blank=True, help_text="The contributor was asked to answer by then.")
+    two_people = models.BooleanField(default=False, help_text="Two maintainers must approve the same commit.")
+    approver = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    second_approver = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
 
     objects = ChangeRequestQuerySet.as_manager()
 
@@ -63,8 +76,16 @@ class ChangeRequest(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["repo", "number"], name="change_request_number_once"),
             models.CheckConstraint(condition=~Q(state="merged") | ~Q(merged_as=""), name="merged_as_what"),
+            models.CheckConstraint(
+                condition=Q(second_approver=None) | (Q(approver__isnull=False) & ~Q(approver=F("second_approver"))),
+                name="two_people_are_two",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="merged") | Q(two_people=False) | Q(approver=None) | ~Q(second_approver=None),
+                name="approved_by_two_where_two_must",
+            ),
         ]
-        indexes = [models.Index(fields=["state", "opened_at"])]
+        indexes = [models.Index(fields=["state", "opened_at"]), models.Index(fields=["state", "due_at"])]
 
     def __str__(self) -> str:
         return f"{self.repo} #{self.number}: {self.title}"
@@ -137,6 +158,7 @@ class Decision(models.Model):
         APPROVE = "approve"
         REQUEST_CHANGES = "request_changes"
         REJECT = "reject"
+        REQUEST_INFO = "request_info"
 
     change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="decisions")
     maintainer = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="decisions")
@@ -146,10 +168,12 @@ class Decision(models.Model):
     verdict = models.CharField(max_length=15, choices=Verdict.choices)
     sha = models.CharField(max_length=40)
     reason = models.TextField(max_length=5000, blank=True)
+    rule = models.ForeignKey("review.AutoRule", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [models.Index(fields=["-created_at"])]
         constraints = [
             models.CheckConstraint(condition=~Q(maintainer=F("author")), name="nobody_decides_their_own"),
             models.CheckConstraint(condition=Q(verdict="approve") | ~Q(reason=""), name="a_refusal_has_a_reason"),
@@ -157,3 +181,171 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.maintainer}: {self.verdict}"
+
+
+class Reason(models.TextChoices):
+    """Why something waits for a maintainer."""
+
+    PROPOSAL = "proposal", "A change was proposed"
+    NEW_BASE = "new_base", "A base that others build on"
+    SYSTEM = "system", "Proposed to a System"
+    HIGH_CHECK = "high_check", "A check found a high risk"
+    FAILED_CHECK = "failed_check", "A check failed"
+    ANSWERED = "answered", "The contributor answered"
+    OVERDUE_ANSWER = "overdue_answer", "No answer came in time"
+    SECOND_PERSON = "second_person", "Approved once, needs a second person"
+    HANDED_OVER = "handed_over", "Handed over"
+
+
+class QueueReason(models.Model):
+    """One reason for which a change request is in the queue; it holds until `ended_at`."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="reasons")
+    reason = models.CharField(max_length=15, choices=Reason.choices)
+    note = models.CharField(max_length=300, blank=True)
+    since = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["since", "pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["change_request", "reason"], condition=Q(ended_at=None), name="one_row_for_each_reason"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.change_request}: {self.reason}"
+
+
+class QueueStay(models.Model):
+    """One stay in the queue, from entry to exit: what the statistics are made of."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="stays")
+    entered_at = models.DateTimeField()
+    left_at = models.DateTimeField(null=True, blank=True)
+    left_as = models.CharField(max_length=15, blank=True)
+
+    class Meta:
+        ordering = ["entered_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["change_request"], condition=Q(left_at=None), name="one_stay_at_a_time")
+        ]
+        indexes = [models.Index(fields=["left_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.change_request} since {self.entered_at}"
+
+
+class Look(models.Model):
+    """A maintainer has this open now. It informs and never locks."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="looks")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["change_request", "account"], name="one_look_each")]
+
+    def __str__(self) -> str:
+        return f"{self.account} looks at {self.change_request}"
+
+
+class PrivateNote(models.Model):
+    """What maintainers tell each other about a change request. Nobody else ever sees it, its author least of all."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="notes")
+    author = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="+")
+    text = models.TextField(max_length=5000)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.author}: {self.text[:40]}"
+
+
+class DelayedRejection(models.Model):
+    """A rejection that takes effect at `at` unless new commits come before."""
+
+    change_request = models.OneToOneField(ChangeRequest, on_delete=models.CASCADE, related_name="delayed_rejection")
+    maintainer = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    sha = models.CharField(max_length=40)
+    reason = models.TextField(max_length=5000)
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.change_request} on {self.at:%Y-%m-%d}"
+
+
+class AutoRule(models.Model):
+    """A written rule by which small, clean changes of proven contributors are accepted; some are sampled for review."""
+
+    name = models.CharField(max_length=80, unique=True)
+    owner = models.ForeignKey(
+        Account, on_delete=models.PROTECT, related_name="+", help_text="In whose name it decides."
+    )
+    enabled = models.BooleanField(default=True)
+    accepted_before = models.PositiveSmallIntegerField(default=3, help_text="Accepted changes the author must have.")
+    most_files = models.PositiveSmallIntegerField(default=3, help_text="Files it may change.")
+    only_text = models.BooleanField(default=True, help_text="It may not change weights.")
+    sample = models.FloatField(default=0.2, help_text="Share of accepted changes shown to a maintainer later.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=Q(sample__gte=0, sample__lte=1), name="a_sample_is_a_share")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Sample(models.Model):
+    """A decision made by a rule, for a maintainer to look at afterwards."""
+
+    decision = models.OneToOneField(Decision, on_delete=models.CASCADE, related_name="sampled")
+    seen_by = models.ForeignKey(Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    seen_at = models.DateTimeField(null=True, blank=True)
+    agreed = models.BooleanField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"sample of {self.decision}"
+
+
+class Reaction(models.Model):
+    """A small sign on a comment."""
+
+    class Sign(models.TextChoices):
+        YES = "yes", "👍"
+        NO = "no", "👎"
+        THANKS = "thanks", "❤️"
+        PARTY = "party", "🎉"
+        LOOKING = "looking", "👀"
+        PUZZLED = "puzzled", "😕"
+
+    comment = models.ForeignKey(Comment, on_delete=models.CASCADE, related_name="reactions")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    sign = models.CharField(max_length=8, choices=Sign.choices)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["comment", "account", "sign"], name="one_reaction_of_a_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.sign}"
+
+
+class Subscription(models.Model):
+    """Whether a person wants notices of a change request; without a row, those who take part do."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="subscriptions")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    on = models.BooleanField(default=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["change_request", "account"], name="one_subscription_each")]
+
+    def __str__(self) -> str:
+        return f"{self.account} {'follows' if self.on else 'mutes'} {self.change_request}"

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import F
 from django.http import HttpResponse, JsonResponse
 
-from hub.repos import cards, gitformat, trees
+from hub.repos import cards, gitformat, standing, trees
 from hub.repos.models import Commit, GitObject, Repo
 from hub.review.models import Check
 from hub.wire import listing, shapes
@@ -26,6 +26,8 @@ _EMPTY: dict[str, Any] = {"baseModels": None, "childrenModelCount": 0, "evalResu
 def info(request: WireRequest, repokind: str, owner: str, name: str, revision: str = "") -> HttpResponse:
     """`GET /api/{T}/{R}[/revision/{rev}]`, with `blobs`, `expand` and `securityStatus`."""
     repo = find_repo(request, repokind, owner, name)
+    if revision:
+        standing.require_usable(repo, revision)
     commit = commit_at(repo, revision)
     expand = values_of(request, "expand")
     body = shapes.repo_info(repo, commit.sha if commit.pk else "", _card(repo, commit))

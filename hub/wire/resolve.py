@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.db.models import F
 from django.http import HttpResponse
 
-from hub.repos import trees
+from hub.repos import standing, trees
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import EntryNotFound, File
 from hub.store import objects
@@ -28,6 +28,7 @@ COUNT_ONCE_SECONDS = 3600
 def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str) -> HttpResponse:
     """`GET|HEAD /{R}/resolve/{rev}/{path}`: bytes, or 302 to them, with the headers that name commit and hash."""
     repo = find_repo(request, repokind, owner, name)
+    standing.require_usable(repo, revision)
     commit = commit_at(repo, revision)
     try:
         file = trees.get_file(repo, commit, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hub.accounts.models import Account
 from hub.repos import gitformat
-from hub.repos.models import Commit, Repo
+from hub.repos.models import Commit, Repo, Standing
 from hub.repos.trees import Listed
 
 LIST_FIELDS = (
@@ -64,7 +64,7 @@ def repo_info(repo: Repo, sha: str, card: dict[str, Any]) -> dict[str, Any]:
         "createdAt": when(repo.created_at),
         "private": repo.private,
         "gated": False,
-        "disabled": False,
+        "disabled": repo.standing != Standing.GOOD,
         "downloads": repo.downloads,
         "likes": repo.likes,
         "tags": repo.tags,

@@ -12,7 +12,7 @@ from adapters.search.filters import Filters
 from adapters.search.listing import SORTS, listing
 from hub.jobs.models import Job, State
 from hub.repos.models import Kind, Repo
-from hub.review import decisions
+from hub.review import queue
 from merges.models import Evaluation
 from merges.pages.shared import actor_of, page_of, rows
 
@@ -33,7 +33,7 @@ def home(request: HttpRequest) -> HttpResponse:
                 ("Bases", visible.filter(kind=Kind.BASE).count(), "/browse?kind=base"),
                 ("Tasks", visible.filter(kind=Kind.TASK).count(), "/tasks"),
                 ("Evaluations", Evaluation.objects.visible_to(actor).exclude(score=None).count(), "/evaluations"),
-                ("Waiting for review", decisions.queue(actor).count(), "/review"),
+                ("Waiting for review", queue.queue(actor).count(), "/review"),
             ],
             "newest": rows(newest),
             "running": Job.objects.visible_to(actor).filter(state__in=(State.QUEUED, State.RUNNING))[:5],

@@ -12,6 +12,7 @@ from hub.repos.changes import Inline, Put
 from hub.repos.commits import commit
 from hub.repos.models import Commit, Repo
 from hub.review import change_requests, decisions
+from hub.review import queue as review_queue
 from hub.review.models import ChangeRequest, State
 from hub.rights import Verb, can
 from merges.pages.compare import tensor_rows
@@ -20,7 +21,7 @@ from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_pa
 
 def queue(request: HttpRequest) -> HttpResponse:
     """Open change requests, the longest waiting first."""
-    rows = decisions.queue(actor_of(request))
+    rows = review_queue.queue(actor_of(request))
     if request.GET.get("failed"):
         rows = rows.filter(failed__gt=0)  # type: ignore[misc]  # annotated by the queue
     return render(request, "work/review.html", {"page_obj": page_of(request, rows), "query": request.GET})

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from hub.repos import trees
-from hub.review import change_requests, decisions
+from hub.review import change_requests, decisions, queue
 from hub.review.models import ChangeRequest, Decision, State
 from hub.rights import Denied
 from tests.people import People, make_repo, put
@@ -88,5 +88,5 @@ def test_the_queue_counts_checks_in_one_query(
     write_check(repo=request_.repo, sha=head(request_), name="finite", verdict="fail", summary="NaN in lora_A.")
     write_check(repo=request_.repo, sha=head(request_), name="card", verdict="pass", summary="The card is complete.")
     with django_assert_num_queries(1):  # type: ignore[operator]
-        rows = list(decisions.queue(people.actor("mary")))
+        rows = list(queue.queue(people.actor("mary")))
     assert [(row.number, row.passed, row.failed) for row in rows] == [(1, 1, 1)]
