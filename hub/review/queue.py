@@ -208,7 +208,7 @@ def statistics(actor: Actor, days: int = 90) -> Statistics:
     left = QueueStay.objects.filter(
         left_at__gt=now - timedelta(days=days), change_request__in=ChangeRequest.objects.visible_to(actor)
     )
-    waits = sorted((end - start).total_seconds() for start, end in left.values_list("entered_at", "left_at"))
+    waits = sorted((row.left_at - row.entered_at).total_seconds() for row in left if row.left_at)
     middle = len(waits) // 2
     median = None if not waits else waits[middle] if len(waits) % 2 else (waits[middle - 1] + waits[middle]) / 2
     return Statistics(

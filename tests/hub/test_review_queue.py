@@ -1,6 +1,5 @@
 """The queue: reasons, dates, two people, delayed rejection, rules, notices."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -245,9 +244,10 @@ def test_quarantine_hides_and_yanking_pins(people: People, client: Any) -> None:
     with pytest.raises(Denied):
         standing.set_standing(actor=people.actor("charlie"), repo=repo, standing="quarantined", reason="x")
     standing.set_standing(actor=people.actor("mary"), repo=repo, standing="quarantined", reason="Malware")
-    seen: Callable[[str | None], bool] = lambda name: (
-        Repo.objects.visible_to(people.actor(name)).filter(pk=repo.pk).exists()
-    )
+
+    def seen(name: str | None) -> bool:
+        return Repo.objects.visible_to(people.actor(name)).filter(pk=repo.pk).exists()
+
     assert [seen(name) for name in ("charlie", "mary", "bob", "alice", None)] == [True, True, False, False, False]
     assert client.get("/charlie/x/resolve/main/a.txt").status_code == 401
     with pytest.raises(Denied):
