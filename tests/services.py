@@ -91,9 +91,10 @@ def template_database() -> str:
 def hub_environment(database: str, **more: str) -> dict[str, str]:
     """Variables for a hub process of its own, on the named database."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}").geturl()
-    dropped = {"DJANGO_SETTINGS_MODULE", "PYTEST_CURRENT_TEST", "TESSERA_TEST_PREPARED"}
+    dropped = {"PYTEST_CURRENT_TEST", "TESSERA_TEST_PREPARED"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {"DATABASE_URL": url} | more
+    # Named, not left out: a process inherits what it is not told, and pytest's own settings are not the hub's.
+    return kept | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "hub.settings"} | more
 
 
 def run_manage(variables: dict[str, str], *words: str, timeout: float = 300) -> str:

@@ -68,7 +68,12 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
     page.fill("#name", "second")
     page.get_by_role("button", name="Create repo").click()
     page.wait_for_url("/dora/second/upload")
-    without_script(browser, page, live_hub, content / "second")
+    page.set_input_files("#upload-files", [path for path in (content / "second").iterdir() if path.is_file()])
+    page.get_by_role("button", name="Upload and commit").click()
+    page.wait_for_url("/dora/second")
+    notes = content / "NOTES.md"
+    notes.write_text("Sent by a plain form.\n")
+    without_script(browser, page, live_hub, notes)
 
     page.goto("/dora/second")
     expect(page.locator(".prose")).to_contain_text("A mood specialist")
@@ -107,11 +112,13 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
     page.wait_for_url(re.compile("/discussions/1"))
     assert page.get_by_role("button", name="Approve").count() == 0
 
-    token = live_hub.create_account("mary-maintains", role="maintainer")
-    maintainer = browser.new_context(
-        base_url=live_hub.url, extra_http_headers={"Authorization": f"Bearer {token}"}
-    ).new_page()
-    maintainer.goto("/review")
+    live_hub.create_account("mary-maintains", role="maintainer", password=PASSWORD)
+    maintainer = browser.new_context(base_url=live_hub.url).new_page()
+    maintainer.goto("/accounts/login/?next=/review")
+    maintainer.fill("input[name=login]", "mary-maintains")
+    maintainer.fill("input[name=password]", PASSWORD)
+    maintainer.locator("main form button").first.click()
+    maintainer.wait_for_url("**/review")
     maintainer.get_by_role("link", name="A clearer card").click()
     maintainer.get_by_role("button", name="Approve").click()
     expect(maintainer.locator("main")).to_contain_text("Merged")
@@ -119,15 +126,18 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
     expect(maintainer.locator(".prose")).to_contain_text("More.")
 
 
-def without_script(browser: Browser, page: Page, live_hub: LiveHub, folder: Path) -> None:
-    """Send files by the plain form, as a browser without JavaScript does."""
+def without_script(browser: Browser, page: Page, live_hub: LiveHub, file: Path) -> None:
+    """Send a file by the plain form, as a browser without JavaScript does."""
     plain = browser.new_context(
         base_url=live_hub.url, java_script_enabled=False, storage_state=page.context.storage_state()
     ).new_page()
     plain.goto("/dora/second/upload")
-    plain.set_input_files("main input[type=file]", [path for path in folder.iterdir() if path.is_file()])
+    plain.set_input_files("main input[type=file]", file)
     plain.locator("main form button:visible").last.click()
     plain.wait_for_url("/dora/second")
+    plain.goto("/dora/second/tree/main")
+    expect(plain.locator("main")).to_contain_text("adapter_model.safetensors")
+    expect(plain.locator("main")).to_contain_text(file.name)
 
 
 @pytest.mark.parametrize("address", ["/", "/browse", "/tasks", "/lab/first", "/datasets/lab/moods", "/jobs", "/review",
