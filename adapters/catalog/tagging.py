@@ -11,6 +11,13 @@ HEADLINE = (
 )  # fmt: skip
 
 
+DATASET_FIELDS = (
+    "task_categories", "task_ids", "size_categories", "multilinguality", "language_creators", "annotations_creators",
+    "benchmark",
+)  # fmt: skip
+"""Fields of a dataset's card that the ecosystem filters by, as `field:value`."""
+
+
 def headline(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts worth a line in a list; the whole is in the Inspection."""
     short = {name: facts[name] for name in HEADLINE if facts.get(name) is not None}
@@ -33,6 +40,8 @@ def _tags(card: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
     yield from _listed(card.get("pipeline_tag"))
     yield from _listed(card.get("type"))
     yield from _listed(card.get("library_name"))
+    for key in DATASET_FIELDS:
+        yield from (f"{key}:{value}" for value in _listed(card.get(key)))
     if facts.get("tensors"):
         yield "safetensors"
     if facts.get("peft_type"):

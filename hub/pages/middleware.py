@@ -43,6 +43,32 @@ class SessionlessMiddleware:
         return self.get_response(request)
 
 
+class RepoMoved(Exception):
+    """A page was asked for under an id its repo no longer has; `before` and `now` are `owner/name`."""
+
+    def __init__(self, before: str, now: str) -> None:
+        super().__init__(f"{before} is {now} now.")
+        self.before, self.now = before, now
+
+
+class MovedMiddleware:
+    """Leads a page's old address to the new one."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """307 below the new id, so that a form sent to the old one arrives too."""
+        if not isinstance(error, RepoMoved):
+            return None
+        address = request.get_full_path().replace("%1F", "%2F")
+        before = re.compile(re.escape(f"/{error.before}"), re.IGNORECASE)
+        return HttpResponse(status=307, headers={"Location": before.sub(f"/{error.now}", address, count=1)})
+
+
 def public_url(path: str = "") -> str:
     """An absolute address of this hub, as people reach it."""
     return f"{settings.PUBLIC_URL}{path}"

@@ -15,7 +15,7 @@ from hub.accounts.names import check_name
 from hub.activity.record import record
 from hub.repos import trees
 from hub.repos.commits import BadChange, full_ref
-from hub.repos.models import DEFAULT_BRANCH, Commit, Kind, Like, Ref, Repo
+from hub.repos.models import DEFAULT_BRANCH, Commit, FormerName, Kind, Like, Ref, Repo
 from hub.rights import Denied, Verb
 
 _REF_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
@@ -69,7 +69,7 @@ def describe(*, actor: Actor, repo: Repo, description: str) -> None:
 
 
 def move_repo(*, actor: Actor, repo: Repo, owner: Account, name: str) -> None:
-    """Give a repo another name or owner. Needs administering it and creating for the new owner.
+    """Give a repo another name or owner; the old id leads to it. Needs administering it and creating for the new owner.
 
     Raises Denied, ValidationError (name), Exists.
     """
@@ -83,10 +83,20 @@ def move_repo(*, actor: Actor, repo: Repo, owner: Account, name: str) -> None:
     try:
         with transaction.atomic():
             Repo.objects.filter(pk=repo.pk).update(owner=owner, name=name)
+            if before.lower() != f"{owner.name}/{name}".lower():
+                FormerName.objects.update_or_create(
+                    full_name=before.lower(), task=repo.is_task, defaults={"repo": repo}
+                )
             record(actor.account, "move_repo", repo=repo, before=before, after=f"{owner.name}/{name}")
     except IntegrityError as error:
         raise Exists(f"{owner.name}/{name} exists already.") from error
     repo.owner, repo.name = owner, name
+
+
+def moved_to(actor: Actor, repo_id: str, *, task: bool) -> Repo | None:
+    """Where the repo that once had this id is now, if the actor may read it. Ask only when no repo has the id."""
+    name = FormerName.objects.filter(full_name=repo_id.lower()[:200], task=task).first()
+    return Repo.objects.visible_to(actor).select_related("owner").filter(pk=name.repo_id).first() if name else None
 
 
 def delete_repo(*, actor: Actor, repo: Repo) -> None:

@@ -126,6 +126,21 @@ class Repo(models.Model):
         return f"/datasets/{self.full_name}" if self.is_task else f"/{self.full_name}"
 
 
+class FormerName(models.Model):
+    """An id that a repo had before it was moved. It leads on to the repo while no other repo has that id."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="former_names")
+    full_name = models.CharField(max_length=200, help_text="`owner/name`, lower case.")
+    task = models.BooleanField()
+    created_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["full_name", "task"], name="former_name_once")]
+
+    def __str__(self) -> str:
+        return self.full_name
+
+
 class ObjectKind(models.TextChoices):
     BLOB = "blob"
     TREE = "tree"

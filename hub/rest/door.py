@@ -24,7 +24,8 @@ from rest_framework.views import APIView
 
 from hub.accounts import throttle
 from hub.accounts.actor import Actor
-from hub.repos import trees
+from hub.pages.middleware import RepoMoved
+from hub.repos import lifecycle, trees
 from hub.repos.models import Commit, Repo
 
 
@@ -116,6 +117,9 @@ class Door(APIView):
         repos = Repo.objects.with_id(repo_id).visible_to(self.actor).select_related("owner")
         found = (repos.tasks() if self.kwargs["kind"] == "tasks" else repos.models()).first()
         if found is None:
+            moved = lifecycle.moved_to(self.actor, repo_id, task=self.kwargs["kind"] == "tasks")
+            if moved:
+                raise RepoMoved(repo_id, moved.full_name)
             raise NotFound("There is no such repo, or you may not see it.")
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,12 @@ from django.http.response import HttpResponseBase
 from hub.accounts import throttle
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
-from hub.repos import trees
+from hub.repos import lifecycle, trees
 from hub.repos.models import DEFAULT_BRANCH, ZERO_SHA, Commit, Repo
 from hub.repos.trees import EMPTY_TREE
+from hub.wire.converters import ESCAPED_SLASH
 from hub.wire.errors import WireError, answer, bad_credentials, repo_not_found
+from hub.wire.upstream import lead_on
 
 
 class WireRequest(HttpRequest):
@@ -73,13 +76,26 @@ def by_method(**views: View) -> View:
     return dispatch
 
 
-def find_repo(request: WireRequest, repokind: str, owner: str, name: str) -> Repo:
-    """The repo of that address if the actor may read it, without regard to case. Raises WireError (RepoNotFound)."""
+def find_repo(request: WireRequest, repokind: str, owner: str, name: str, *, upstream: bool = False) -> Repo:
+    """The repo of that address if the actor may read it, without regard to case.
+
+    Raises WireError: 307 for a repo that moved (with `upstream`, for one that another hub may have), else RepoNotFound.
+    """
     repos = Repo.objects.with_id(f"{owner}/{name}").visible_to(request.actor).select_related("owner")
     repo = (repos.tasks() if repokind == "datasets" else repos.models()).first()
     if repo is None:
-        raise repo_not_found(request)
+        moved = lifecycle.moved_to(request.actor, f"{owner}/{name}", task=repokind == "datasets")
+        if moved:
+            raise _go_on(request, f"{owner}/{name}", moved)
+        raise (lead_on(request, repokind, owner) if upstream else None) or repo_not_found(request)
     return repo
+
+
+def _go_on(request: WireRequest, before: str, repo: Repo) -> WireError:
+    """307 to the same address below the repo's new id: method and body go along."""
+    address = request.get_full_path().replace(ESCAPED_SLASH, "%2F")
+    there = re.sub(re.escape(f"/{before}"), lambda _match: f"/{repo.full_name}", address, count=1, flags=re.IGNORECASE)
+    return WireError(307, f"This repo is {repo.full_name} now.", headers={"Location": there})
 
 
 def commit_at(repo: Repo, revision: str) -> Commit:

@@ -1,10 +1,14 @@
 """Path segments of the wire: repo kinds, revisions with encoded slashes, paths inside a repo."""
 
+from urllib.parse import quote
+
 from django.urls import register_converter
 
 from hub.wsgi import ENCODED_SLASH
 
 _SLASH = f"[/{ENCODED_SLASH}]"
+ESCAPED_SLASH = quote(ENCODED_SLASH)
+"""How an encoded slash looks in an address that Django wrote out again."""
 
 
 class RevisionConverter:

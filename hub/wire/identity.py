@@ -86,6 +86,13 @@ def organisation_members(request: WireRequest, name: str) -> HttpResponse:
 
 
 @door("GET")
+def followers(request: WireRequest, name: str) -> HttpResponse:
+    """`GET /api/{users,organizations}/{name}/followers` and `/following`: nobody follows anybody here."""
+    _account(Account.objects.filter(name__iexact=name).first())
+    return JsonResponse([], safe=False)
+
+
+@door("GET")
 def user_likes(request: WireRequest, name: str) -> HttpResponse:
     """`GET /api/users/{name}/likes`: only of repos that the asker may see."""
     account = _account(Account.objects.people().filter(name__iexact=name).first())
@@ -111,7 +118,7 @@ def agent_harnesses(request: WireRequest) -> HttpResponse:
 
 
 @door("GET", "POST", "PUT", "DELETE", "HEAD")
-def not_offered(request: WireRequest, rest: str = "") -> HttpResponse:
+def not_offered(request: WireRequest, **_parts: str) -> HttpResponse:
     """Services of other hubs that this one does not have: said in a sentence, and not worth a retry."""
     raise WireError(501, "This hub does not offer that service; it keeps bases, adapters and tasks.")
 

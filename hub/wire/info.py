@@ -19,13 +19,15 @@ EXPANDABLE = (
     "baseModels", "childrenModelCount", "citation", "downloadsAllTime", "resourceGroup", "transformersInfo",
     "widgetData", "model-index", "evalResults", "inference", "inferenceProviderMapping", "paperswithcode_id", "gguf",
 )  # fmt: skip
-_EMPTY: dict[str, Any] = {"baseModels": None, "childrenModelCount": 0, "evalResults": []}
+_EMPTY: dict[str, Any] = {"baseModels": None, "evalResults": []}
+_BARE = {"language": "language", "library_name": "library", "pipeline_tag": "pipeline_tag"}
+"""Fields of a card whose values are tags without a prefix, and the kind of tag they are."""
 
 
 @door("GET", "HEAD")
 def info(request: WireRequest, repokind: str, owner: str, name: str, revision: str = "") -> HttpResponse:
     """`GET /api/{T}/{R}[/revision/{rev}]`, with `blobs`, `expand` and `securityStatus`."""
-    repo = find_repo(request, repokind, owner, name)
+    repo = find_repo(request, repokind, owner, name, upstream=True)
     if revision:
         standing.require_usable(repo, revision)
     commit = commit_at(repo, revision)
@@ -41,6 +43,8 @@ def info(request: WireRequest, repokind: str, owner: str, name: str, revision: s
         body["safetensors"] = measured
     if expand:
         body = _EMPTY | {"downloadsAllTime": repo.downloads} | body
+        if "childrenModelCount" in expand:
+            body["childrenModelCount"] = _children(request, repo)
         body = {key: body.get(key) for key in ("_id", "id", *(field for field in expand if field in EXPANDABLE))}
     if flag(request.GET.get("securityStatus")):
         body["securityRepoStatus"] = _security(repo, commit)
@@ -77,11 +81,15 @@ def tags_by_type(request: WireRequest, repokind: str) -> HttpResponse:
     repos = repos.tasks() if repokind == "datasets" else repos.models()
     found: dict[str, list[dict[str, str]]] = {}
     used: set[str] = set()
-    for tags in repos.order_by().values_list("tags", flat=True)[:20_000]:
+    kinds: dict[str, str] = {}
+    for tags, card in repos.order_by().values_list("tags", "card")[:20_000]:
         used.update(tags)
+        for key, kind in _BARE.items():
+            named = card.get(key)
+            kinds.update({str(tag): kind for tag in (named if isinstance(named, list) else [named]) if tag})
     for tag in sorted(used):
         kind, _, label = tag.partition(":")
-        kind, label = (kind, label) if label else ("other", tag)
+        kind, label = (kind, label) if label else (kinds.get(tag, "other"), tag)
         found.setdefault(kind, []).append({"id": tag, "label": label, "type": kind})
     return JsonResponse(found)
 
@@ -122,6 +130,12 @@ def _safetensors(facts: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(total, int) or not isinstance(dtypes, dict) or len(dtypes) != 1:
         return None
     return {"parameters": {next(iter(dtypes)): total}, "total": total}
+
+
+def _children(request: WireRequest, repo: Repo) -> int:
+    """How many models that the asker may see name this one as their base."""
+    children = Repo.objects.visible_to(request.actor).models().filter(tags__contains=[f"base_model:{repo.full_name}"])
+    return children.count()
 
 
 def _security(repo: Repo, commit: Commit) -> dict[str, Any]:

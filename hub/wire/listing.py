@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,11 +23,15 @@ SORTS = {
     "createdAt": "created_at", "created_at": "created_at",
     "downloads": "downloads", "likes": "likes", "likes7d": "likes", "trendingScore": "likes", "trending_score": "likes",
 }  # fmt: skip
+_BOUND = re.compile(r"(min|max):(\d{1,6}(?:\.\d{1,3})?)([KMBT]?)", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 PAGE, LARGEST = 100, 1000
 MAX_FILTERS = 30
 _TAG_PREFIXES = {
     "language": "", "license": "license:", "task_categories": "task_categories:", "size_categories": "size_categories:",
-    "task_ids": "task_ids:", "library": "", "trained_dataset": "dataset:",
+    "task_ids": "task_ids:", "library": "", "trained_dataset": "dataset:", "benchmark": "benchmark:",
+    "multilinguality": "multilinguality:", "annotations_creators": "annotations_creators:",
+    "language_creators": "language_creators:", "dataset_name": "", "tags": "", "model_name": "",
 }  # fmt: skip
 
 
@@ -60,7 +65,7 @@ def page(request: WireRequest, repokind: str) -> Page:
 
 
 def _filtered(request: WireRequest, repos: RepoQuerySet) -> RepoQuerySet:
-    search, author = request.GET.get("search", ""), request.GET.get("author", "")
+    search, author = " ".join(request.GET.getlist("search")), request.GET.get("author", "")
     if "\x00" in search + author:
         raise WireError(400, "A search is written without zero bytes.")
     for word in search.split()[:10]:
@@ -78,14 +83,44 @@ def _filtered(request: WireRequest, repos: RepoQuerySet) -> RepoQuerySet:
     pipeline = request.GET.get("pipeline_tag")
     if pipeline:
         repos = repos.filter(Q(card__pipeline_tag=pipeline) | Q(tags__contains=[pipeline]))
+    for app in values_of(request, "apps"):
+        repos = repos.filter(tags__contains=[app[:200]])
+    for least, most in map(parameters, values_of(request, "num_parameters")):
+        repos = _sized(repos, least, most)
+    if any(request.GET.get(key) for key in ("inference", "inference_provider")):
+        return repos.none()  # no model runs here on demand
     if request.GET.get("gated") is not None and flag(request.GET["gated"]):
         return repos.none()
     return repos
 
 
+def parameters(text: str) -> tuple[int | None, int | None]:
+    """(least, most) of `min:6B,max:128B`. Raises WireError (400)."""
+    bounds: dict[str, int] = {}
+    for part in text.split(","):
+        match = _BOUND.fullmatch(part.strip())
+        if not match:
+            raise WireError(400, "Numbers of parameters are asked for like 'min:500M,max:7B'.")
+        bounds[match[1]] = int(float(match[2]) * _UNITS[match[3].upper()])
+    return bounds.get("min"), bounds.get("max")
+
+
+def _sized(repos: RepoQuerySet, least: int | None, most: int | None) -> RepoQuerySet:
+    """Repos with a measured number of parameters in these bounds."""
+    inside: list[Q] = []
+    for fact in ("trained_parameters", "base_parameters"):
+        bounds: dict[str, int | bool] = {f"facts__{fact}__isnull": False}
+        bounds |= {f"facts__{fact}__gte": least} if least is not None else {}
+        bounds |= {f"facts__{fact}__lte": most} if most is not None else {}
+        inside.append(Q(**bounds))
+    return repos.filter(inside[0] | Q(facts__trained_parameters__isnull=True) & inside[1])
+
+
 def _tag(tag: str) -> Q:
-    """A tag as repos carry it; a bare kind of repo (`adapter`, `base`) works as one too."""
+    """A tag as repos carry it, with or without `language:`; a bare kind of repo (`adapter`, `base`) is one too."""
     carried = Q(tags__contains=[tag[:200]])
+    if tag.startswith("language:"):
+        carried |= Q(tags__contains=[tag.removeprefix("language:")[:200]])
     return carried | Q(kind=tag) if tag in ("adapter", "base") else carried
 
 

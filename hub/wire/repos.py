@@ -8,7 +8,7 @@ from django.http import HttpResponse, JsonResponse
 
 from hub import rights
 from hub.accounts.models import Account
-from hub.repos import lifecycle
+from hub.repos import copying, lifecycle
 from hub.repos.models import Kind, Like, Repo
 from hub.rights import Denied, Verb
 from hub.wire.asking import WireRequest, door, find_repo, flag, read_json, repo_url, require_account, text_of
@@ -61,6 +61,23 @@ def move(request: WireRequest) -> HttpResponse:
     except lifecycle.Exists as error:
         raise WireError(409, str(error)) from error
     return JsonResponse({"url": repo_url(request, repo), "name": repo.full_name})
+
+
+@door("POST", limit="write")
+def duplicate(request: WireRequest, repokind: str, owner: str, name: str) -> HttpResponse:
+    """`POST /api/{T}/{R}/duplicate` `{repository, visibility?}`: its files as a repo of one's own."""
+    require_account(request)
+    repo, body = find_repo(request, repokind, owner, name), read_json(request)
+    there = text_of(body, "repository").split("/")
+    if len(there) != 2:
+        raise WireError(400, "'repository' is written owner/name.")
+    target = _owner(there[0])
+    try:
+        copy = copying.duplicate(actor=request.actor, source=repo, owner=target, name=there[1], private=_private(body))
+    except lifecycle.Exists as error:
+        known = {"url": repo_url(request, error.repo)} if error.repo else {}
+        raise WireError(409, str(error), extra=known) from error
+    return JsonResponse({"url": repo_url(request, copy), "filesCopyPending": False})
 
 
 @door("PUT", limit="write")

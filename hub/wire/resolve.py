@@ -27,7 +27,7 @@ COUNT_ONCE_SECONDS = 3600
 @door("GET", "HEAD", limit="resolve")
 def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str) -> HttpResponse:
     """`GET|HEAD /{R}/resolve/{rev}/{path}`: bytes, or 302 to them, with the headers that name commit and hash."""
-    repo = find_repo(request, repokind, owner, name)
+    repo = find_repo(request, repokind, owner, name, upstream=True)
     standing.require_usable(repo, revision)
     commit = commit_at(repo, revision)
     try:

@@ -85,8 +85,31 @@ def _model_fields(repo: Repo, card: dict[str, Any]) -> dict[str, Any]:
         "library_name": library if isinstance(library, str) else None,
         "pipeline_tag": pipeline if isinstance(pipeline, str) else None,
         "spaces": [],
-        "config": {},
+        "config": _config(repo),
+        "baseModels": base_models(repo),
     }
+
+
+def _config(repo: Repo) -> dict[str, Any]:
+    """What was measured of a model's configuration, under the names of the files it came from."""
+    facts = repo.facts
+    config: dict[str, Any] = {"model_type": facts["model_type"]} if facts.get("model_type") else {}
+    if facts.get("peft_type"):
+        peft = {
+            "base_model_name_or_path": facts.get("base") or facts.get("base_model"),
+            "task_type": facts.get("task_type"),
+        }
+        config["peft"] = peft | {"peft_type": facts["peft_type"]}
+    return config
+
+
+def base_models(repo: Repo) -> dict[str, Any] | None:
+    """How a model relates to its bases, read from its tags `base_model:{relation}:{id}`."""
+    found = [tag.removeprefix("base_model:").split(":", 1) for tag in repo.tags if tag.startswith("base_model:")]
+    related = [(parts[0], parts[1]) for parts in found if len(parts) == 2]
+    if not related:
+        return None
+    return {"relation": related[0][0], "models": [{"id": name} for _relation, name in related]}
 
 
 def commit_row(commit: Commit) -> dict[str, Any]:

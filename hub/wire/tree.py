@@ -24,7 +24,7 @@ Row = tuple[str, str, bool]
 @door("GET", "HEAD")
 def tree(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str = "") -> HttpResponse:
     """`GET /api/{T}/{R}/tree/{rev}[/{path}]?recursive=&expand=`. The next page's link needs nothing else."""
-    repo = find_repo(request, repokind, owner, name)
+    repo = find_repo(request, repokind, owner, name, upstream=True)
     commit = commit_at(repo, revision)
     path = path.strip("/")
     rows = _rows(repo, commit, path, recursive=flag(request.GET.get("recursive")))

@@ -1,22 +1,50 @@
 """Addresses of the wire. Pages of a repo (`/owner/name`, `/tree/`, `/blob/`, …) are not here."""
 
+from django.http import HttpResponse
 from django.urls import URLPattern, path
 
-from hub.wire import commit, converters, discussions, identity, info, lfs, preupload, refs, repos, resolve, tree
-from hub.wire.asking import View, by_method, door
-from hub.wire.errors import repo_not_found
+from hub.wire import (
+    commit,
+    comparing,
+    converters,
+    discussions,
+    identity,
+    info,
+    lfs,
+    preupload,
+    refs,
+    repos,
+    resolve,
+    storage,
+    tree,
+    weights,
+)
+from hub.wire.asking import View, WireRequest, by_method, door
+from hub.wire.errors import WireError, repo_not_found
+from hub.wire.upstream import lead_on
 
 assert converters  # importing registers them
 
 _REPO = "api/<repokind:repokind>/<str:owner>/<str:name>"
 
 
-def _missing(request, **_parts):  # type: ignore[no-untyped-def]
-    """Ids without an owner (`gpt2`): none exist here."""
-    raise repo_not_found(request)
+@door("GET", "HEAD", "POST")
+def missing(request: WireRequest, repokind: str = "datasets", **_parts: str) -> HttpResponse:
+    """Ids without an owner (`gpt2`): none exist here, but the upstream may have them."""
+    raise lead_on(request, repokind, "") or repo_not_found(request)
 
 
-missing = door("GET", "HEAD", "POST")(_missing)
+@door("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+def no_such_route(request: WireRequest, rest: str = "") -> HttpResponse:
+    """Everything else below `/api/`: an answer programs can read."""
+    raise WireError(404, "There is no such address in this hub's API.")
+
+
+NOT_OFFERED = (
+    "spaces kernels buckets papers daily_papers collections jobs scheduled-jobs settings/webhooks inference-endpoints "
+    "resource-groups kernels-search"
+).split()
+"""What other hubs have and this one has not; each answers 501 with a sentence."""
 
 
 def _files(prefix: str, repokind: str) -> list[URLPattern]:
@@ -46,6 +74,12 @@ urlpatterns = [
     path("api/users/<str:name>/likes", identity.user_likes),
     path("api/organizations/<str:name>/overview", identity.organisation_overview),
     path("api/organizations/<str:name>/members", identity.organisation_members),
+    *[
+        path(f"api/{kind}/<str:name>/{rest}", identity.followers)
+        for kind, rest in (("users", "followers"), ("users", "following"), ("organizations", "followers"))
+    ],
+    path("api/settings/repositories", storage.repositories),
+    path("api/organizations/<str:name>/settings/repositories", storage.repositories),
     path("api/repos/create", repos.create),
     path("api/repos/delete", repos.delete),
     path("api/repos/move", repos.move),
@@ -74,17 +108,24 @@ urlpatterns = [
     _api("/settings", repos.settings),
     _api("/auth-check", repos.auth_check),
     _api("/auth-check/<str:verb>", repos.auth_check),
+    _api("/duplicate", repos.duplicate),
+    _api("/compare/<inside:revisions>", comparing.compare),
+    _api("/lfs-files", storage.lfs_files),
+    _api("/lfs-files/batch", storage.delete_lfs_files),
+    _api("/safetensors-metadata/<inside:path>", weights.safetensors_metadata),
+    *[_api(f"/{rest}", identity.not_offered) for rest in ("leaderboard", "lfs-files/duplicate", "parquet")],
     _api("/like", repos.like),
     _api("/likers", repos.likers),
     path("api/<repokind:repokind>/<str:name>", missing),
     path("api/<repokind:repokind>/<str:name>/revision/<revision:revision>", missing),
     path("api/<repokind:repokind>/<str:name>/tree/<inside:rest>", missing),
-    path("api/spaces", identity.not_offered),
-    *[path(f"api/{name}/<path:rest>", identity.not_offered) for name in ("spaces", "kernels", "buckets", "papers")],
-    *[path(f"api/{name}", identity.not_offered) for name in ("collections", "jobs", "settings/webhooks")],
-    path("api/collections/<path:rest>", identity.not_offered),
+    *[path(f"api/{name}", identity.not_offered) for name in NOT_OFFERED],
+    *[path(f"api/{name}/<path:rest>", identity.not_offered) for name in NOT_OFFERED],
+    path("uploads", identity.not_offered),
+    *[path(f"{name}/<path:rest>", identity.not_offered) for name in ("spaces", "kernels", "buckets")],
+    path("api/<path:rest>", no_such_route),
     *_files("datasets/", "datasets"),
     path("datasets/<str:name>/resolve/<revision:revision>/<inside:path>", missing),
     *_files("", "models"),
-    path("<str:name>/resolve/<revision:revision>/<inside:path>", missing),
+    path("<str:name>/resolve/<revision:revision>/<inside:path>", missing, {"repokind": "models"}),
 ]

@@ -14,7 +14,8 @@ from django.urls import reverse
 
 from hub.accounts.actor import Actor
 from hub.pages.errors import describe
-from hub.repos import trees
+from hub.pages.middleware import RepoMoved
+from hub.repos import lifecycle, trees
 from hub.repos.models import Commit, Repo
 from hub.rights import Verb, can
 
@@ -33,6 +34,9 @@ def repo_or_404(request: HttpRequest, owner: str, name: str, *, task: bool = Fal
     repos = repos.tasks() if task else repos.models()
     repo = repos.visible_to(actor_of(request)).select_related("owner").first()
     if repo is None:
+        moved = lifecycle.moved_to(actor_of(request), f"{owner}/{name}", task=task)
+        if moved:
+            raise RepoMoved(f"{owner}/{name}", moved.full_name)
         raise Http404("There is no such repo, or you may not see it.")
     return repo
 

@@ -41,7 +41,7 @@ def test_the_life_of_a_repo(people: People) -> None:
     assert (shown["liked"], shown["likes"]) == (True, 1)
     assert alice.delete(f"{API}/repos/acme/moods/like").status_code == 204
     assert post(alice, "/repos/acme/moods/move", {"owner": "alice", "name": "tempers"}, 200)["id"] == "alice/tempers"
-    get(alice, "/repos/acme/moods", 404)
+    get(alice, "/repos/acme/moods", 307)
     assert alice.delete(f"{API}/repos/alice/tempers").status_code == 400
     assert alice.delete(f"{API}/repos/alice/tempers?confirm=alice/tempers").status_code == 204
     assert not Repo.objects.exists()

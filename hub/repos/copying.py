@@ -1,0 +1,51 @@
+"""A repo's files as the beginning of another repo. Bytes are shared, history is not."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import transaction
+
+from hub import rights
+from hub.accounts.actor import Actor
+from hub.accounts.models import Account
+from hub.activity.record import record
+from hub.repos import commits, lifecycle, trees
+from hub.repos.changes import Change, Inline, Put, Stored
+from hub.repos.models import Repo
+from hub.rights import Verb
+
+
+def duplicate(*, actor: Actor, source: Repo, owner: Account, name: str, private: bool | None = None) -> Repo:
+    """Make `owner/name` with the files that the source's main branch has now; all or nothing.
+
+    Unless asked otherwise, a copy of a private repo is private, and others follow the new owner's habit.
+    Raises as `lifecycle.create_repo` and `commits.commit`.
+    """
+    rights.require(actor, Verb.READ, source)
+    if private is None and source.private:
+        private = True
+    with transaction.atomic():
+        copy = lifecycle.create_repo(actor=actor, owner=owner, name=name, kind=source.kind, private=private)
+        if source.description:
+            lifecycle.describe(actor=actor, repo=copy, description=source.description)
+        if source.head:
+            _fill(actor, source, copy)
+        record(actor.account, "duplicate_repo", repo=copy, source=source.full_name, sha=source.head)
+    return copy
+
+
+def _fill(actor: Actor, source: Repo, copy: Repo) -> None:
+    head = trees.resolve_commit(source)
+    files = list(trees.list_files(source, head).values())
+    puts: list[Change] = [
+        Put(file.path, Stored(file.blob) if file.blob is not None else Inline(file.data)) for file in files
+    ]
+    size = int(settings.LIMITS["commit_files"])
+    for start in range(0, len(puts), size):
+        commits.commit(
+            actor=actor,
+            repo=copy,
+            changes_=puts[start : start + size],
+            message=f"Duplicate of {source.full_name} at {head.short}"
+            + (f" (part {start // size + 1})" if start else ""),
+        )
