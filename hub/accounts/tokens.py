@@ -56,6 +56,11 @@ def find_token(text: str) -> Token | None:
     return token
 
 
+def revoke_all(account: Account) -> int:
+    """End every token of somebody whose password changed (whoever knew the old one may have made some); how many."""
+    return Token.objects.filter(account=account, revoked_at=None).update(revoked_at=timezone.now())
+
+
 def revoke_token(token: Token) -> None:
     """End a token at once. Revoking twice is harmless."""
     Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from hub.wire import converters
-from merges.pages import browse, compare, evaluations, jobs, merging, people, repo, review
+from merges.pages import browse, compare, evaluations, jobs, merging, organisations, people, repo, review
 
 assert converters  # importing registers the revision converter
 
@@ -51,6 +51,8 @@ urlpatterns = [
     path("new", people.new, name="new"),
     path("settings/profile", people.profile_settings),
     path("settings/tokens", people.tokens),
+    path("settings/organisations", organisations.organisations),
+    path("settings/organisations/<str:name>", organisations.organisation),
     *_repo("datasets/", {"task": True}),
     *_repo("", {}),
     path("<str:owner>", people.profile, name="profile"),

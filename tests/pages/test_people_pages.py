@@ -1,0 +1,72 @@
+"""Organisations and passwords, as people change them in a browser."""
+
+from django.test import Client
+
+from hub.accounts.models import Account, Membership, Scope
+from hub.accounts.tokens import create_token, find_token
+from tests.people import PASSWORD, People
+from tests.world import client
+
+
+def signed_in(name: str) -> Client:
+    made = Client()
+    assert made.login(username=name, password=PASSWORD)
+    return made
+
+
+def role(organisation: str, person: str) -> str | None:
+    return Membership.objects.filter(organisation__name=organisation, member__name=person).values_list(
+        "role", flat=True
+    ).first()  # fmt: skip
+
+
+def test_an_organisation_is_made_filled_and_left(people: People) -> None:
+    charlie = signed_in("charlie")
+    answer = charlie.post("/settings/organisations", {"name": "Lab", "display_name": "The Lab"})
+    assert answer["Location"] == "/settings/organisations/Lab"
+    assert role("Lab", "charlie") == "admin"
+    page = "/settings/organisations/lab"
+    assert charlie.post(page, {"action": "set", "member": "bob", "role": "write"}).status_code == 302
+    assert role("Lab", "bob") == "write"
+    bob = signed_in("bob")
+    shown = bob.get(page).content.decode()
+    assert "Leave" in shown
+    assert "Add a member" not in shown
+    assert bob.post(page, {"action": "remove", "member": "charlie"}).status_code == 422
+    assert bob.post(page, {"action": "remove", "member": "bob"})["Location"] == "/settings/organisations"
+    assert role("Lab", "bob") is None
+
+
+def test_what_cannot_be_done_is_said_and_changes_nothing(people: People) -> None:
+    alice = signed_in("alice")
+    for name, said in (("BOB", "taken"), ("api", "address of this site"), ("a b", "not a usable name")):
+        answer = alice.post("/settings/organisations", {"name": name})
+        assert answer.status_code == 422
+        assert said in answer.content.decode()
+    last = alice.post("/settings/organisations/acme", {"action": "set", "member": "alice", "role": "read"})
+    assert "only administrator" in last.content.decode()
+    assert role("acme", "alice") == "admin"
+    stranger = signed_in("charlie").post("/settings/organisations/acme", {"action": "profile", "bio": "mine"})
+    assert stranger.status_code == 422
+    assert Account.objects.get(name="acme").bio == ""
+    assert alice.get("/settings/organisations/bob").status_code == 404
+    assert Client().get("/settings/organisations").status_code == 302
+
+
+def test_a_token_changes_no_membership(people: People) -> None:
+    answer = client(people.alice).post(
+        "/settings/organisations/acme", {"action": "set", "member": "charlie", "role": "admin"}
+    )
+    assert answer.status_code == 422
+    assert role("acme", "charlie") is None
+
+
+def test_a_new_password_ends_the_tokens_and_the_other_sessions(people: People) -> None:
+    _row, text = create_token(account=people.alice, label="laptop", scope=Scope.WRITE)
+    here, elsewhere = signed_in("alice"), signed_in("alice")
+    fields = {"oldpassword": PASSWORD, "password1": "new horse, same battery", "password2": "new horse, same battery"}
+    changed = here.post("/accounts/password/change/", fields, follow=True)
+    assert "Access tokens revoked with the old password: 1." in changed.content.decode()
+    assert find_token(text) is None
+    assert here.get("/settings/tokens").status_code == 200
+    assert elsewhere.get("/settings/tokens").status_code == 302
