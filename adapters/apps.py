@@ -9,6 +9,7 @@ class AdaptersConfig(AppConfig):
 
     def ready(self) -> None:
         from adapters.catalog import intake, publishing
+        from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
         from hub.repos.commits import register_published
         from hub.repos.policy import register_validator
@@ -17,3 +18,4 @@ class AdaptersConfig(AppConfig):
         register_published(publishing.on_commit)
         register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))
         register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))
+        register(JobKind("adapters.embed", "adapters.catalog.placing:run", Queue.HEAVY))

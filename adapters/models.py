@@ -64,3 +64,8 @@ class Comparison(models.Model):
 
     def __str__(self) -> str:
         return f"{self.left[:8]}…{self.right[:8]}"
+
+
+from adapters.embedding_models import Embedding, Kinship, MapPoint  # noqa: E402 - Django looks for models here
+
+__all__ = ["Comparison", "Embedding", "Inspection", "Kinship", "Lineage", "MapPoint", "Relation"]

@@ -19,6 +19,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[:
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 SITE_NAME = "Tessera"
 UPSTREAM_URL = env.str("UPSTREAM_URL", default="").rstrip("/")  # another hub, for models whose owner is unknown here
+TEXT_ENCODER = env.str("TEXT_ENCODER", default="")  # a model folder; empty: the installed MiniLM
 
 # --- services --------------------------------------------------------------------------------------------------------
 DATABASE_URL = env.str("DATABASE_URL", default="")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from adapters.api import compare, known, search
+from adapters.api import compare, known, relatives, search
 from hub.rest.urls import in_every_repo
 
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
             ("/checks", known.ChecksDoor),
             ("/lineage", known.LineageDoor),
             ("/snippets", known.SnippetsDoor),
+            ("/relatives", relatives.RelativesDoor),
+            ("/embeddings", relatives.EmbeddingsDoor),
         )
     ),
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapters.catalog import bases, local, tagging
+from adapters.catalog import bases, local, placing_queue, tagging
 from adapters.formats.card_rules import validate_model_card
 from adapters.formats.errors import FormatError
 from adapters.formats.findings import Finding, Verdict
@@ -46,6 +46,7 @@ def run(running: Running) -> dict[str, Any]:
     seen = inspect(repo, commit, kind, actor)
     with running.adopt():
         _write(repo, commit, seen, running)
+        placing_queue.queue(repo, commit, running.job.owner)
     return {"verdicts": {finding.name: finding.verdict for finding in seen.findings}}
 
 

@@ -78,6 +78,10 @@ class Runtime:
         head = _head_rows(self._get(name).replaced)
         return head[0] if head else None
 
+    def model(self, adapter: str | None = None) -> tuple[Any, dict[str, torch.Tensor]]:
+        """The torch module with this adapter switched on, and the parameters it replaces, for maths done elsewhere."""
+        return self._active(adapter)
+
     def attach(self, name: str, folder: Path, head: Path | None = None) -> None:
         """Attach the adapter in `folder` under `name`, with its own head or a head file. Raises RuntimeFault."""
         if name in self._attached:

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from hub.wire import converters
-from merges.pages import browse, compare, evaluations, jobs, merging, organisations, people, repo, review
+from merges.pages import browse, compare, evaluations, jobs, merging, organisations, people, relatives, repo, review
 
 assert converters  # importing registers the revision converter
 
@@ -31,6 +31,7 @@ def _repo(prefix: str, options: dict[str, Any]) -> list[URLPattern]:
         ("/discussions/<int:number>", review.change_request),
         ("/discussions/<int:number>/act", review.act),
         ("/upload", people.upload),
+        ("/relatives", relatives.page),
         ("/settings", people.settings),
     ]
     return [path(head + rest, view, options) for rest, view in pages]

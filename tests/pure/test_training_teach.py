@@ -18,9 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from adapters.runtime.examples import Example
+from adapters.runtime.linear import choose_strength, fit_linear
 from adapters.runtime.runtime import Runtime
 from merges.training.learners import bucketed, class_weights
-from merges.training.probe import choose_strength, fit_linear
 from merges.training.settings import PRESETS, Settings, TrainingFault
 from merges.training.teach import teach
 from tests.pure.tiny_models import opinions, write_causal, write_encoder

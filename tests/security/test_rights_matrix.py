@@ -60,6 +60,8 @@ IN_A_REPO = {
     "/checks": "GET",
     "/lineage": "GET",
     "/snippets": "GET",
+    "/relatives": "GET",
+    "/embeddings": "GET",
 }
 ENTRIES: dict[str, tuple[str, str]] = {
     f"{kind}/<str:owner>/<str:name>{rest}": (methods, "hers")

@@ -15,19 +15,20 @@ def fit_linear(
     *,
     strength: float = 1.0,
     weights: np.ndarray | None = None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (classes, features) and bias (classes,) that minimise strength * sum of losses + |weights|^2 / 2.
 
     The convex problem scikit-learn's LogisticRegression(C=strength) solves (the bias is not punished), by L-BFGS from
-    zero, hence without randomness. `weights` are optional factors of the examples' losses.
+    zero (or from `start`, an earlier answer), hence without randomness. `weights` are factors of the examples' losses.
     """
     x = torch.as_tensor(np.asarray(features, dtype=np.float64))
     y = torch.as_tensor(np.asarray(targets, dtype=np.int64))
     factors = (
         torch.ones(len(y), dtype=torch.float64) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
     )
-    matrix = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    first = start or (np.zeros((classes, x.shape[1])), np.zeros(classes))
+    matrix, bias = (torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in first)
     solver = torch.optim.LBFGS(
         [matrix, bias], max_iter=300, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
     )

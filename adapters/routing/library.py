@@ -1,0 +1,173 @@
+"""The profiles a router chooses among, stacked so that scoring is a few matrix products; one more changes no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+NEIGHBOURS = 5
+CALIBRATED_FROM = 8
+"""From this many examples on, a profile knows how near its own inputs usually are."""
+SHRINK = 0.3
+EXACT_ROWS = 40_000
+SHORTLIST = 128
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What routing knows of one specialist.
+
+    `rows`: unit vectors of its example inputs (K, d); `description`: unit vector of its wording and labels, or None;
+    `weights`: for weights-only routing, per module a map (r, width), see `weights_only`. `shared`: whether its
+    statistics may shape scores of others (False for private ones). `texts` are the examples' words where known.
+    """
+
+    name: str
+    rows: Array
+    labels: tuple[str, ...] = ()
+    description: Array | None = None
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    shared: bool = True
+    texts: tuple[str, ...] = ()
+
+
+class Library:
+    """Profiles by position. Positions of removed profiles are given to later ones."""
+
+    def __init__(self, width: int, profiles: Sequence[Profile] = ()) -> None:
+        """`width` is the encoder's; profiles of another width are refused."""
+        self.width = width
+        self.profiles: list[Profile | None] = []
+        self._at: dict[str, int] = {}
+        self.centres = np.zeros((0, width), np.float32)
+        self.usual = np.zeros((0, 2), np.float32)
+        self._scatter = np.zeros((width, width), np.float64)
+        self._degrees = 0
+        self._precision: Array | None = None
+        for profile in profiles:
+            self.add(profile)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    @property
+    def positions(self) -> Array:
+        """Positions of all profiles."""
+        return np.asarray(sorted(self._at.values()), dtype=np.int64)
+
+    def position(self, name: str) -> int | None:
+        """Where a profile is."""
+        return self._at.get(name)
+
+    def at(self, position: int) -> Profile:
+        """The profile at a position."""
+        profile = self.profiles[position]
+        assert profile is not None
+        return profile
+
+    def add(self, profile: Profile) -> None:
+        """Add or replace one profile. Raises ValueError for rows of another width, NaN or zero rows."""
+        rows = np.asarray(profile.rows, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.width:
+            raise ValueError(
+                f"{profile.name} has vectors of another encoder ({rows.shape[-1]} numbers, not {self.width})."
+            )
+        lengths = np.linalg.norm(rows, axis=1)
+        if not (np.isfinite(lengths).all() and (lengths > 0.5).all()):
+            raise ValueError(f"{profile.name} has vectors that are zero, not finite or not of length one.")
+        self.remove(profile.name)
+        place = self._free()
+        self.profiles[place], self._at[profile.name] = profile, place
+        if len(rows):
+            mean = rows.mean(axis=0)
+            self.centres[place] = mean / max(float(np.linalg.norm(mean)), 1e-9)
+            self.usual[place] = usual_scores(rows)
+        self._learn(profile, 1)
+
+    def remove(self, name: str) -> None:
+        """Forget a profile, if it is there."""
+        place = self._at.pop(name, None)
+        if place is None:
+            return
+        profile = self.at(place)
+        self.profiles[place] = None
+        self.centres[place], self.usual[place] = 0, np.nan
+        self._learn(profile, -1)
+
+    def best_cosines(self, vectors: Array, candidates: Array, count: int = NEIGHBOURS) -> Array:
+        """Mean of the `count` largest cosines of each input with each candidate's rows: (n, candidates).
+
+        Candidates without rows get -1.
+        """
+        scores = np.full((len(vectors), len(candidates)), -1.0, np.float32)
+        for column, place in enumerate(candidates):
+            rows = self.at(int(place)).rows
+            if len(rows):
+                scores[:, column] = top_mean(vectors @ np.asarray(rows, np.float32).T, count)
+        return scores
+
+    def shortlist(self, vectors: Array, candidates: Array, most: int = SHORTLIST) -> Array:
+        """The candidates whose centres are nearest to any of the inputs, when scoring all would be slow."""
+        if len(candidates) <= most or sum(len(self.at(int(place)).rows) for place in candidates) <= EXACT_ROWS:
+            return candidates
+        cosines = vectors @ self.centres[candidates].T
+        kept = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+        return candidates[np.unique(kept)]
+
+    def discriminants(self, candidates: Array) -> tuple[Array, Array]:
+        """Linear discriminant of each candidate under one shared covariance: directions (d, c) and offsets (c,).
+
+        Fisher's discriminant in closed form: Σ⁻¹μ and −½ μᵀΣ⁻¹μ, Σ pooled over shared profiles and shrunk by 0.3
+        towards its mean diagonal. Adding a profile changes two sums, nothing is trained.
+        """
+        if self._precision is None:
+            pooled = self._scatter / max(self._degrees, 1)
+            level = max(float(np.trace(pooled)) / self.width, 1e-6)
+            pooled = (1 - SHRINK) * pooled + SHRINK * level * np.eye(self.width)
+            self._precision = np.linalg.inv(pooled)
+        means = np.stack([self.at(int(place)).rows.mean(axis=0, dtype=np.float64) for place in candidates])
+        directions = self._precision @ means.T
+        return directions, -0.5 * np.sum(means.T * directions, axis=0)
+
+    def _learn(self, profile: Profile, sign: int) -> None:
+        rows = np.asarray(profile.rows, np.float64)
+        if not profile.shared or len(rows) < 2:
+            return
+        centred = rows - rows.mean(axis=0)
+        self._scatter += sign * (centred.T @ centred)
+        self._degrees += sign * (len(rows) - 1)
+        self._precision = None
+
+    def _free(self) -> int:
+        taken = set(self._at.values())
+        if len(taken) < len(self.profiles):
+            return next(place for place in range(len(self.profiles)) if place not in taken)
+        self.profiles.append(None)
+        if len(self.profiles) > len(self.centres):
+            more = max(64, len(self.centres))
+            self.centres = np.concatenate([self.centres, np.zeros((more, self.width), np.float32)])
+            self.usual = np.concatenate([self.usual, np.full((more, 2), np.nan, np.float32)])
+        return len(self.profiles) - 1
+
+
+def top_mean(cosines: Array, count: int) -> Array:
+    """Mean of the `count` largest values of each row (all of them when there are fewer)."""
+    count = min(count, cosines.shape[1])
+    if count == cosines.shape[1]:
+        return np.asarray(cosines.mean(axis=1))
+    return np.asarray(np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1))
+
+
+def usual_scores(rows: Array) -> Array:
+    """Mean and standard deviation of each own example's score against the others (leave one out); NaN when few."""
+    if len(rows) < CALIBRATED_FROM:
+        return np.full(2, np.nan, np.float32)
+    cosines = np.asarray(rows @ rows.T, np.float32)
+    np.fill_diagonal(cosines, -np.inf)
+    scores = np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:].mean(axis=1)
+    return np.asarray([scores.mean(), max(float(scores.std()), 1e-3)], np.float32)
