@@ -116,6 +116,8 @@ def sketch(update: Update, width: int = WIDTH) -> Array:
     The estimate is unbiased before scaling to length one; its standard deviation is about 1/√width.
     Raises ValueError when the update is zero everywhere or not finite.
     """
+    if not all(np.isfinite(side).all() for pair in update.places.values() for side in pair):
+        raise ValueError("The adapter's weights hold NaN or infinite values, so its update has no direction.")
     total = np.zeros(width // 2 + 1, np.complex128)
     for name, (left, right) in update.places.items():
         rows = np.fft.rfft(_counted(left, f"{name}/rows", width), axis=0)

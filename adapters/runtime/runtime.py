@@ -84,9 +84,12 @@ class Runtime:
 
     def attach(self, name: str, folder: Path, head: Path | None = None) -> None:
         """Attach the adapter in `folder` under `name`, with its own head or a head file. Raises RuntimeFault."""
+        self.attach_files(name, read_adapter(folder, head))
+
+    def attach_files(self, name: str, files: AdapterFiles) -> None:
+        """Attach an adapter that is in memory already. Raises RuntimeFault."""
         if name in self._attached:
             raise RuntimeFault(f"An adapter named {name} is attached already. Detach it first.")
-        files = read_adapter(folder, head)
         key, kind = f"a{next(self._counter)}", str(files.config.peft_type)
         with quiet_and_offline():
             body = self._inject(kind, key, files)

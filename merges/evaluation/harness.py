@@ -12,9 +12,9 @@ import numpy as np
 from adapters.runtime.bases import library_versions
 from adapters.runtime.examples import Example
 from adapters.runtime.likelihood import DEFAULT_TEMPLATE, prompt_of
+from adapters.runtime.linear import choose_strength, fit_linear
 from adapters.runtime.runtime import Progress, Runtime, silent
 from merges.evaluation import metrics
-from adapters.runtime.linear import choose_strength, fit_linear
 
 Protocol = Literal["head", "linear-probe", "label-likelihood"]
 SUBJECT = "subject"

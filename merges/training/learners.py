@@ -12,8 +12,8 @@ import torch
 
 from adapters.runtime.examples import Example
 from adapters.runtime.likelihood import label_log_likelihoods, prompt_of, token_rows
-from adapters.runtime.runtime import second_texts
 from adapters.runtime.linear import fit_linear
+from adapters.runtime.runtime import second_texts
 from merges.training.settings import Settings
 
 
