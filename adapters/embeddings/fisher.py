@@ -40,7 +40,7 @@ def watched(layers: list[tuple[str, torch.nn.Module]]) -> Iterator[dict[str, lis
 
 def linear_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
     """The weight layers inside the model's repeated blocks, in order; embeddings, poolers and heads are left out."""
-    found = []
+    found: list[tuple[str, torch.nn.Module]] = []
     for name, module in model.named_modules():
         inside = any(part.isdecimal() for part in name.split("."))
         if isinstance(module, torch.nn.Linear) and inside and "lora_" not in name:

@@ -58,7 +58,7 @@ def _factors(files: AdapterFiles) -> dict[str, tuple[torch.Tensor, torch.Tensor]
             continue
         module = name[len(PREFIX) : -len(".lora_A.weight")]
         rank = down.shape[0]
-        alpha = config.alpha_pattern.get("^" + re.escape(module), config.lora_alpha)
+        alpha = (config.alpha_pattern or {}).get("^" + re.escape(module), config.lora_alpha)
         scaling = alpha / rank**0.5 if config.use_rslora else alpha / rank
         found[module] = (down.float(), files.tensors[name.replace(".lora_A.", ".lora_B.")].float() * scaling)
     if 2 * len(found) != len(files.tensors):
