@@ -10,7 +10,7 @@ import pkgutil
 from importlib import import_module
 
 from adapters.routing.declaration import Choice, Decision, Hint, Query, Router, RoutingFault
-from adapters.routing.library import Library, Profile
+from adapters.routing.profiles import Library, Profile
 
 __all__ = ["DEFAULT", "Choice", "Decision", "Hint", "Library", "Profile", "Query", "Router", "RoutingFault", "routers"]
 

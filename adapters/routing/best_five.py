@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.embeddings.declaration import Reference
 from adapters.routing.declaration import Array, Parameter, Parameters, Query, Router
-from adapters.routing.library import NEIGHBOURS, Library
+from adapters.routing.profiles import NEIGHBOURS, Library
 
 
 def score(library: Library, query: Query, candidates: Array, parameters: Parameters) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.routing.declaration import Array, Choice, Decision, Parameters, Query, Router, RoutingFault, log_softmax
-from adapters.routing.library import Library
+from adapters.routing.profiles import Library
 
 SHARPNESS = 25.0
 """Scores are cosines; their softmax at this sharpness gives shares that one can read."""

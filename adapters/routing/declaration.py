@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.embeddings.declaration import Reference
-from adapters.routing.library import Library
+from adapters.routing.profiles import Library
 
 Array = npt.NDArray[Any]
 Parameters = Mapping[str, float]

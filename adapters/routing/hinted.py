@@ -6,7 +6,7 @@ import numpy as np
 
 from adapters.embeddings.declaration import Reference
 from adapters.routing.declaration import Array, Parameter, Parameters, Query, Router, RoutingFault
-from adapters.routing.library import NEIGHBOURS, Library
+from adapters.routing.profiles import NEIGHBOURS, Library
 
 
 def score(library: Library, query: Query, candidates: Array, parameters: Parameters) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from adapters.embeddings.declaration import Reference
 from adapters.embeddings.updates import Update
 from adapters.routing.declaration import Array, Parameter, Parameters, Query, Router, RoutingFault
-from adapters.routing.library import Library
+from adapters.routing.profiles import Library
 
 
 def maps(update: Update) -> dict[str, Array]:
