@@ -18,6 +18,20 @@ from merges.pages.shared import actor_of, page_of, rows
 
 TITLES = {"kind": "Kind", "base": "Base", "task": "Task", "method": "Method", "license": "Licence"}
 
+DOORS = (
+    {"href": "/new", "glyph": "upload", "title": "Publish", "text": "By browser, hf upload or push_to_hub. All go "
+     "through one door: the same hashes, checks and history."},
+    {"href": "/browse?kind=adapter", "glyph": "binary", "title": "Look inside", "text": "What a file really holds, "
+     "read from its bytes, and what changed between two revisions, tensor by tensor."},
+    {"href": "/merge", "glyph": "git-merge", "title": "Merge", "text": "Compose the skills of several specialists, on "
+     "their effective updates, with the error reported."},
+    {"href": "/evaluations", "glyph": "ruler", "title": "Evaluate", "text": "Scores with n, standard error, seed, "
+     "device, versions and commit ids: repeatable, or not shown as measured."},
+    {"href": "/review", "glyph": "shield-check", "title": "Review", "text": "Maintainers decide from a queue. A "
+     "decision is bound to the commit seen; nobody decides their own work."},
+)  # fmt: skip
+"""What one can do here, as the home page shows it."""
+
 
 def home(request: HttpRequest) -> HttpResponse:
     """What this hub is, what is new, and what waits."""
@@ -29,12 +43,13 @@ def home(request: HttpRequest) -> HttpResponse:
         "hub/home.html",
         {
             "counts": [
-                ("Adapters", visible.filter(kind=Kind.ADAPTER).count(), "/browse?kind=adapter"),
-                ("Bases", visible.filter(kind=Kind.BASE).count(), "/browse?kind=base"),
-                ("Tasks", visible.filter(kind=Kind.TASK).count(), "/tasks"),
-                ("Evaluations", Evaluation.objects.visible_to(actor).exclude(score=None).count(), "/evaluations"),
-                ("Waiting for review", queue.queue(actor).count(), "/review"),
+                ("adapters", visible.filter(kind=Kind.ADAPTER).count(), "/browse?kind=adapter"),
+                ("bases", visible.filter(kind=Kind.BASE).count(), "/browse?kind=base"),
+                ("tasks", visible.filter(kind=Kind.TASK).count(), "/tasks"),
+                ("evaluations", Evaluation.objects.visible_to(actor).exclude(score=None).count(), "/evaluations"),
+                ("waiting for review", queue.queue(actor).count(), "/review"),
             ],
+            "doors": DOORS,
             "newest": rows(newest),
             "running": Job.objects.visible_to(actor).filter(state__in=(State.QUEUED, State.RUNNING))[:5],
         },
