@@ -115,6 +115,29 @@ def commit_squash(*, author: Account | None, repo: Repo, branch: str, head: str,
         return _record_commit(draft, ref, _write_trees(draft), [], author, message)
 
 
+def adopt(
+    *, actor: Actor, repo: Repo, ref: Ref, target: str, made: Sequence[Commit], objects: Iterable[GitObject],
+    blobs: set[str],
+) -> None:  # fmt: skip
+    """Take over commits that were made elsewhere and judged by `hub.repos.pushing`, and move a locked ref to `target`.
+
+    Runs in the caller's transaction, which has seen that the ref may move. `made` are the new commits among them.
+    """
+    _refer(blobs)
+    GitObject.objects.bulk_create(objects, ignore_conflicts=True)
+    Commit.objects.bulk_create(made, ignore_conflicts=True)
+    row = Commit.objects.select_related("author").get(repo=repo, sha=target)
+    ref.target = target
+    ref.save()
+    is_main = ref.name == full_ref(DEFAULT_BRANCH)
+    if is_main:
+        _move_head(_Draft(repo, trees.flatten(repo, row.tree)), row, timezone.now())
+    record(actor.account, "push", repo=repo, sha=target, ref=ref.name, commits=len(made), title=row.title)
+    if made or is_main:
+        for listener in _published:
+            listener(repo, row, ref)
+
+
 def full_ref(branch: str) -> str:
     """`main` → `refs/heads/main`; full refs stay."""
     return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
@@ -174,7 +197,7 @@ def _apply(repo: Repo, head: Commit | None, changes_: Iterable[Change], ready: d
                 raise trees.EntryNotFound(f"A file with this name doesn't exist: {change.path}")
         elif isinstance(change, DeleteFolder):
             _delete_folder(draft.files, change.path.rstrip("/"))
-    _check_shape(draft.files)
+    check_shape(draft.files)
     return draft
 
 
@@ -186,8 +209,8 @@ def _delete_folder(files: dict[str, str], folder: str) -> None:
         del files[path]
 
 
-def _check_shape(files: dict[str, str]) -> None:
-    """No twins by case, no file where a folder is, not too many."""
+def check_shape(files: dict[str, str]) -> None:
+    """No twins by case, no file where a folder is, not too many. Raises Refused, BadChange."""
     if len(files) > settings.LIMITS["repo_files"]:
         raise BadChange(f"A repo may hold {settings.LIMITS['repo_files']} files at most.")
     policy.check_twins(files)

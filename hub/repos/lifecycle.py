@@ -112,12 +112,12 @@ def delete_repo(*, actor: Actor, repo: Repo) -> None:
 
 def create_branch(*, actor: Actor, repo: Repo, name: str, start: str | None = None) -> Ref:
     """Make a branch at a revision. Raises Denied, BadChange (name), Exists, RevisionNotFound."""
-    return _create_ref(actor, repo, full_ref(_ref_name(name)), start)
+    return _create_ref(actor, repo, full_ref(check_ref_name(name)), start)
 
 
 def create_tag(*, actor: Actor, repo: Repo, name: str, revision: str | None = None) -> Ref:
     """Make a tag at a revision. Raises as `create_branch`."""
-    return _create_ref(actor, repo, f"refs/tags/{_ref_name(name)}", revision)
+    return _create_ref(actor, repo, f"refs/tags/{check_ref_name(name)}", revision)
 
 
 def delete_branch(*, actor: Actor, repo: Repo, name: str) -> None:
@@ -150,7 +150,8 @@ def write_facts(repo: Repo, commit: Commit, facts: dict[str, object], tags: Sequ
     Repo.objects.filter(pk=repo.pk, head=commit.sha).update(facts=facts, tags=sorted(set(tags)))
 
 
-def _ref_name(name: str) -> str:
+def check_ref_name(name: str) -> str:
+    """The name, if a branch or tag may have it. Raises BadChange."""
     bad = not _REF_NAME.fullmatch(name) or ".." in name or "//" in name or name.endswith((".lock", "/", "."))
     if bad or name.startswith("refs/") or re.fullmatch(r"[0-9a-f]{7,40}", name):
         raise BadChange(f"'{name[:80]}' cannot be the name of a branch or tag.")

@@ -29,6 +29,7 @@ _IMAGE_MAGIC = {
     ".png": (b"\x89PNG",), ".jpg": (b"\xff\xd8",), ".jpeg": (b"\xff\xd8",), ".gif": (b"GIF8",), ".webp": (b"RIFF",),
 }  # fmt: skip
 HEAD_BYTES = 4096
+MAX_DEPTH = 8
 
 
 class Refused(Exception):
@@ -81,8 +82,8 @@ def _path_problem(path: str) -> str:
     segments = path.split("/")
     if any(part in ("", ".", "..") for part in segments):
         return "'.', '..' and empty folders are not possible in a path."
-    if len(segments) > 8:
-        return "folders may be nested 8 deep at most."
+    if len(segments) > MAX_DEPTH:
+        return f"folders may be nested {MAX_DEPTH} deep at most."
     if any(_RESERVED_SEGMENTS.fullmatch(part) for part in segments):
         return "the path uses a reserved name (.git, .well-known or a device name)."
     if any(part != part.strip() or part.endswith(".") for part in segments):

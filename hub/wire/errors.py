@@ -70,10 +70,16 @@ def _response(request: HttpRequest, error: WireError) -> HttpResponse:
     if error.code:
         response["X-Error-Code"] = error.code
     if error.status == 401:
-        response["WWW-Authenticate"] = 'Basic realm="Tessera"' if ".git/" in request.path_info else "Bearer"
+        response["WWW-Authenticate"] = 'Basic realm="Tessera"' if _by_git(request) else "Bearer"
     for name, value in error.headers.items():
         response[name] = value
     return response
+
+
+def _by_git(request: HttpRequest) -> bool:
+    """Git and git-lfs ask for a password only when they are told that Basic would do."""
+    path = request.path_info
+    return ".git/" in path or path.endswith(("/info/refs", "/git-upload-pack", "/git-receive-pack"))
 
 
 def header_text(message: str) -> str:

@@ -103,7 +103,9 @@ def _upload(request: WireRequest, repo: Repo, oid: str, size: int, *, multipart:
     upload = blobs.open_upload(account=account, repo_key=repo.pk.hex, sha256=oid, size=size, part_size=part_size)
     base = f"{repo_url(request, repo)}.git/info/lfs"
     action = _parts(upload, base) if part_size else _single(upload)
-    return {"actions": {"upload": action, "verify": {"href": f"{base}/verify"}}, "authenticated": True}
+    # "authenticated" keeps git-lfs from sending the token to the store; it then needs to be told it for our own route
+    verify = {"href": f"{base}/verify", "header": {"Authorization": request.headers.get("Authorization", "")}}
+    return {"actions": {"upload": action, "verify": verify}, "authenticated": True}
 
 
 def _single(upload: Upload) -> dict[str, Any]:

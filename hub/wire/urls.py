@@ -8,6 +8,7 @@ from hub.wire import (
     comparing,
     converters,
     discussions,
+    git,
     identity,
     info,
     lfs,
@@ -50,15 +51,26 @@ NOT_OFFERED = (
 def _files(prefix: str, repokind: str) -> list[URLPattern]:
     """Addresses outside `/api/`: files and LFS."""
     kind = {"repokind": repokind}
-    git = f"{prefix}<str:owner>/<str:name>.git/info/lfs"
+    large = f"{prefix}<str:owner>/<str:name>.git/info/lfs"
     return [
         path(f"{prefix}<str:owner>/<str:name>/resolve/<revision:revision>/<inside:path>", resolve.resolve, kind),
         path(f"{prefix}<str:owner>/<str:name>/raw/<revision:revision>/<inside:path>", resolve.resolve, kind),
-        path(f"{git}/objects/batch", lfs.batch, kind),
-        path(f"{git}/verify", lfs.verify, kind),
-        path(f"{git}/complete/<str:ticket>", lfs.complete, kind),
-        path(f"{git}/locks", lfs.no_locks, kind),
-        path(f"{git}/locks/<path:rest>", lfs.no_locks, kind),
+        *_git(f"{prefix}<str:owner>/<str:name>.git", kind),
+        *_git(f"{prefix}<str:owner>/<str:name>", kind),
+        path(f"{large}/objects/batch", lfs.batch, kind),
+        path(f"{large}/verify", lfs.verify, kind),
+        path(f"{large}/complete/<str:ticket>", lfs.complete, kind),
+        path(f"{large}/locks", lfs.no_locks, kind),
+        path(f"{large}/locks/<path:rest>", lfs.no_locks, kind),
+    ]
+
+
+def _git(base: str, kind: dict[str, str]) -> list[URLPattern]:
+    """Git's own addresses of a repo; a clone may be asked for with or without `.git`."""
+    return [
+        path(f"{base}/info/refs", git.info_refs, kind),
+        path(f"{base}/git-upload-pack", git.upload_pack, kind),
+        path(f"{base}/git-receive-pack", git.receive_pack, kind),
     ]
 
 
