@@ -17,5 +17,7 @@ class MergesConfig(AppConfig):
         register_error(RecipeError, 422, "recipe")
         register_error(BadRequest, 422, "bad_request")
 
-        register(JobKind("merges.merge", "merges.work.merging:run", Queue.HEAVY))
+        register(JobKind("merges.merge", "merges.work.merge_run:run", Queue.HEAVY))
+        register(JobKind("merges.compare", "merges.work.comparing:run", Queue.HEAVY))
+        register(JobKind("merges.statistics", "merges.work.measuring:run", Queue.HEAVY))
         register(JobKind("merges.evaluate", "merges.work.evaluating:run", Queue.HEAVY))

@@ -42,6 +42,48 @@ class Merge(models.Model):
         return f"{self.recipe.get('merge_method')} into {self.repo}"
 
 
+class MergeComparisonQuerySet(models.QuerySet["MergeComparison"]):
+    def visible_to(self, actor: Actor) -> MergeComparisonQuerySet:
+        """Comparisons of which the actor may read every adapter, task and base they rest on."""
+        readable = Repo.objects.visible_to(actor).values("pk")
+        hidden = MergeComparison.rests_on.through.objects.exclude(repo_id__in=readable)
+        return self.exclude(pk__in=hidden.values("mergecomparison_id"))
+
+
+class MergeComparison(models.Model):
+    """The same adapters merged in several ways, judged beside the controls. `order` is what was asked, all pinned."""
+
+    owner = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="merge_comparisons")
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="merge_comparison")
+    order = models.JSONField()
+    report = models.JSONField(default=dict, blank=True)
+    rests_on = models.ManyToManyField(Repo, related_name="merge_comparisons")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MergeComparisonQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{len(self.order.get('methods', []))} ways to merge {len(self.order.get('inputs', []))} adapters"
+
+    def get_absolute_url(self) -> str:
+        """Where people see it."""
+        return f"/merge/comparisons/{self.pk}"
+
+
+class MergeSketch(models.Model):
+    """Small numbers of one adapter's updates, from which a merge is previewed without its weights."""
+
+    weights_sha256 = models.CharField(max_length=64, unique=True)
+    data = models.BinaryField()
+    created_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.weights_sha256[:8]
+
+
 class EvaluationQuerySet(models.QuerySet["Evaluation"]):
     def visible_to(self, actor: Actor) -> EvaluationQuerySet:
         """Evaluations whose subject and task the actor may both read."""

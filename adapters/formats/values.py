@@ -106,7 +106,18 @@ class TensorFile:
         raw = self._read(self.header.data_start + info.begin, info.nbytes)
         return decode(raw, info.dtype).reshape(info.shape)
 
+    def read_rows(self, name: str, start: int, stop: int) -> Array:
+        """Rows of one tensor (its first axis), as a matrix of (rows, everything else); a vector counts as one row."""
+        info = self.header.tensors[name]
+        rows = info.shape[0] if len(info.shape) > 1 else 1
+        row_bytes = info.nbytes // rows if rows else 0
+        raw = self._read(self.header.data_start + info.begin + start * row_bytes, (stop - start) * row_bytes)
+        return decode(raw, info.dtype).reshape(stop - start, -1)
+
     def _read(self, offset: int, length: int) -> bytes:
+        whole = os.pread(self._descriptor, length, offset)
+        if len(whole) == length:
+            return whole
         parts = []
         while length:
             part = os.pread(self._descriptor, length, offset)

@@ -188,6 +188,11 @@ class Runtime:
                 progress(min(start + batch_size, len(order)), len(order), "Scoring labels")
         return scores.reshape(len(prompts), len(labels))
 
+    def differentiable(self, adapter: str) -> tuple[Any, Callable[..., Any]]:
+        """The adapted model, and a call of it with the adapter's head, outside inference mode."""
+        model, replaced = self._active(adapter)
+        return model, _Replacing(model, replaced)
+
     def _batched(
         self,
         texts: Sequence[str],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from merges.methods.deltas import Delta
+from merges.methods.deltas import Array, Delta
 
 Value = float | int | str
 Parameters = Mapping[str, Any]
@@ -65,6 +65,22 @@ class Parameter:
         return " " + " and ".join(part for part in (low, high) if part) if low or high else ""
 
 
+Statistic = Literal["fisher", "gram", "prototype"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was measured of one input at one layer, where its sidecar has it.
+
+    `fisher`: diagonal Fisher information of ΔW, of ΔW's shape, divided by its global L2 norm, which is `fisher_norm`.
+    `gram`: second moment XᵀX/tokens of the layer's inputs, (n × n), or its diagonal (n).
+    """
+
+    fisher: Delta | None = None
+    fisher_norm: float = 1.0
+    gram: Array | None = None
+
+
 @dataclass(frozen=True)
 class Source:
     """What one input brings to a layer: its delta, its weight, its settings, and who it is (a stable text, for seeds).
@@ -77,6 +93,7 @@ class Source:
     identity: str
     parameters: Parameters = field(default_factory=dict)
     keep: int | None = None
+    statistics: Statistics = field(default_factory=Statistics)
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,9 @@ class Method:
 
     `run` merges one layer. `exact_on_lora`: the result stays factored, so nothing is lost in writing it as LoRA.
     `space` says where it works: on the factors, or on every entry of ΔW. `survey`, where given, looks at all layers
-    first and says how many entries each source keeps in each layer. `order` places it in lists.
+    first and says how many entries each source keeps in each layer. `needs` names the statistics every input must
+    bring. `searched`: its weights are found on few labelled examples. `routed`: the result is a run-time artefact with
+    a router, not one update. `order` places it in lists.
     """
 
     name: str
@@ -125,6 +144,14 @@ class Method:
     inputs_minimum: int = 1
     inputs_maximum: int | None = None
     survey: Survey | None = None
+    needs: tuple[Statistic, ...] = ()
+    searched: bool = False
+    routed: bool = False
+
+    @property
+    def projects(self) -> bool:
+        """Whether it works entry by entry, so that it may work on coordinates in a shared basis instead (`space`)."""
+        return self.space == "dense" and not self.needs
 
     def parameter(self, name: str) -> Parameter | None:
         """The declared parameter of this name."""

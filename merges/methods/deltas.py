@@ -1,8 +1,8 @@
 """What an adapter adds to one weight: a matrix ΔW, kept as two thin factors for as long as possible.
 
 A LoRA layer is `LowRank(left, right)` with ΔW = left · right (the scaling is already inside); vectors and the results
-of element-wise methods are `Dense`. Vectors are matrices of one row. Values are computed in fixed row blocks, so two
-passes over the same delta see the same bits.
+of element-wise methods are `Dense`. Vectors are matrices of one row. Values are computed in fixed row blocks, small
+enough for a processor's cache, so two passes over the same delta see the same bits and a pass needs little memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-BLOCK_ROWS = 256
+BLOCK_VALUES = 1 << 17
 RANK_TOLERANCE = 1e-6
 CANCELLED = 64 * float(np.finfo(np.float64).eps)
 
@@ -79,7 +79,8 @@ def zero(shape: tuple[int, int]) -> LowRank:
 
 def blocks(shape: tuple[int, int]) -> Iterator[slice]:
     """The row blocks in which every pass over a delta of this shape is made."""
-    return (slice(start, min(start + BLOCK_ROWS, shape[0])) for start in range(0, shape[0], BLOCK_ROWS))
+    step = max(1, BLOCK_VALUES // max(1, shape[1]))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
 def dense(delta: Delta) -> Array:
@@ -125,9 +126,9 @@ def weighted_sum(deltas: Sequence[Delta], coefficients: Sequence[float]) -> Delt
         left = np.concatenate([d.left * d.left.dtype.type(c) for d, c in pairs], axis=1)
         return LowRank(left, np.concatenate([d.right for d, _ in pairs], axis=0))
     total = np.zeros(deltas[0].shape, np.float32)
-    for delta, coefficient in zip(deltas, coefficients, strict=True):
-        if coefficient:
-            for block in blocks(delta.shape):
+    for block in blocks(total.shape):
+        for delta, coefficient in zip(deltas, coefficients, strict=True):
+            if coefficient:
                 total[block] += np.float32(coefficient) * delta.rows(block)
     return Dense(total)
 

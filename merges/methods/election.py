@@ -28,23 +28,26 @@ def elect(
 ) -> Dense:
     """λ · Σ wᵢτᵢ / D over the entries whose wᵢτᵢ has the elected sign γ = sign(Σ wᵢτᵢ) (Yadav et al. 2023, steps 2-4).
 
-    `parts` gives row blocks of all inputs, shape (inputs, rows, columns), and can be called again. D is Σ|wᵢ| of the
-    agreeing entries, their count, or 1. Where nothing agrees the result is zero.
+    `parts` gives fresh row blocks of all inputs, shape (inputs, rows, columns), and can be called again. D is Σ|wᵢ| of
+    the agreeing entries, their count, or 1. Where nothing agrees the result is zero.
     """
     tie = _majority(parts, weights) if zero_sign == "majority" else 1.0
     column = np.asarray(weights, np.float32)
     share = {"weight": np.abs(column), "count": np.ones_like(column)}.get(normalize)
     result = np.empty(shape, np.float32)
     for block, values in parts():
-        weighted = values * column[:, None, None]
-        total = weighted.sum(axis=0)
-        sign = np.where(total == 0, np.float32(tie), np.sign(total))
-        agrees = weighted * sign > 0
-        merged = np.where(agrees, weighted, np.float32(0.0)).sum(axis=0)
+        values *= column[:, None, None]
+        total = values.sum(axis=0)
+        plus = total > 0 if tie < 0 else total >= 0
+        np.negative(values, out=values, where=~plus)
+        np.maximum(values, np.float32(0.0), out=values)
+        merged = values.sum(axis=0)
         if share is not None:
-            divisor = np.tensordot(share, agrees.astype(np.float32), axes=1)
+            divisor = np.zeros_like(merged)
+            for one, weight in zip(values, share, strict=True):
+                divisor += (one > 0) * weight
             merged /= np.where(divisor > 0, divisor, np.float32(1.0))
-        result[block] = np.float32(scale) * merged
+        result[block] = np.where(plus, merged, -merged) * np.float32(scale)
     return Dense(result)
 
 

@@ -1,6 +1,6 @@
 """Which entries of a delta are the largest: exactly k of them, equal ones by lowest position.
 
-Selection, not sorting: one partition of |ΔW| finds the threshold, later passes only compare with it.
+Selection, not sorting: a threshold is found inside a bracket that a sample gives, later passes only compare with it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from merges.methods.declaration import Layers
-from merges.methods.deltas import Array, Delta, blocks, dense
+from merges.methods.deltas import Array, Delta, blocks
 
 BINS = 1 << 15
+SAMPLED_ROWS, SAMPLED_VALUES = 64, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Cut:
     def trimmed(self, values: Array, start: int) -> Array:
         """`values` with what is cut set to zero; `start` is the flat position of the first one."""
         size = np.abs(values)
+        if self.last >= start + values.size - 1:
+            return np.where(size >= self.threshold, values, np.float32(0.0))
         kept = size > self.threshold
         if self.last >= start:
             equal = np.flatnonzero(size == self.threshold)
@@ -39,16 +42,61 @@ def kept_count(size: int, density: float) -> int:
 
 
 def cut(delta: Delta, keep: int) -> Cut:
-    """The cut that keeps exactly the `keep` largest |entries|."""
+    """The cut that keeps exactly the `keep` largest |entries|, in two or three passes and little memory.
+
+    A sample brackets the threshold; one pass counts what is above the bracket and collects what is inside, where the
+    threshold is then selected exactly. Should the bracket miss, it is widened. A last pass finds which of equal
+    entries stay, if not all of them do.
+    """
     count = delta.shape[0] * delta.shape[1]
     if keep >= count:
         return Cut(-1.0, -1)
     if keep <= 0:
         return Cut(float("inf"), -1)
-    sizes = np.abs(dense(delta)).ravel()
-    threshold = np.partition(sizes, count - keep)[count - keep]
-    equal = keep - int(np.count_nonzero(sizes > threshold))
-    return Cut(float(threshold), int(np.flatnonzero(sizes == threshold)[equal - 1]))
+    low, high = _bracket(delta, 1.0 - keep / count)
+    above, inside = _between(delta, low, high)
+    if not above < keep <= above + inside.size:
+        above, inside = _between(delta, -1.0, float("inf"))
+    missing = keep - above
+    threshold = np.partition(inside, inside.size - missing)[inside.size - missing]
+    equal = missing - int(np.count_nonzero(inside > threshold))
+    if equal == int(np.count_nonzero(inside == threshold)):
+        return Cut(float(threshold), count)
+    return Cut(float(threshold), _position(delta, threshold, equal))
+
+
+def _bracket(delta: Delta, quantile: float) -> tuple[float, float]:
+    """Sizes that the entry at this quantile almost surely lies between, from evenly spaced rows."""
+    rows, columns = delta.shape
+    wanted = min(rows, max(SAMPLED_ROWS, SAMPLED_VALUES // columns))
+    sizes = np.abs(delta.rows(np.unique(np.linspace(0, rows - 1, wanted).astype(np.int64)))).ravel()
+    margin = 0.02 + 2.0 / np.sqrt(sizes.size)
+    if sizes.size < SAMPLED_VALUES // 4 or rows <= wanted:
+        margin = max(margin, 0.1)
+    low, high = np.quantile(sizes, [max(quantile - margin, 0.0), min(quantile + margin, 1.0)])
+    return (-1.0 if quantile <= margin else float(low)), (float("inf") if quantile + margin >= 1.0 else float(high))
+
+
+def _between(delta: Delta, low: float, high: float) -> tuple[int, Array]:
+    """How many sizes lie above `high`, and those from `low` (not included) to `high`."""
+    above, inside = 0, []
+    for block in blocks(delta.shape):
+        sizes = np.abs(delta.rows(block)).ravel()
+        sizes = sizes[sizes > low] if low >= 0 else sizes
+        larger = sizes > high
+        above += int(np.count_nonzero(larger))
+        inside.append(sizes[~larger])
+    return above, np.concatenate(inside)
+
+
+def _position(delta: Delta, size: float, number: int) -> int:
+    """The flat position of the `number`-th entry of exactly this size."""
+    for block in blocks(delta.shape):
+        equal = np.flatnonzero(np.abs(delta.rows(block)) == size)
+        if number <= equal.size:
+            return int(equal[number - 1]) + block.start * delta.shape[1]
+        number -= equal.size
+    raise AssertionError("unreachable")
 
 
 def keep_over_all_layers(layers: Layers, densities: Sequence[float]) -> dict[str, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -17,14 +18,22 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     if recipe.base is not None:
         result["base"] = _given(model=recipe.base.model, revision=recipe.base.revision)
     result["inputs"] = [
-        _given(adapter=entry.adapter, revision=entry.revision, sha256=entry.sha256, weight=entry.weight)
+        {"model" if entry.whole else "adapter": entry.adapter}
+        | _given(revision=entry.revision, sha256=entry.sha256, weight=entry.weight)
         | dict(sorted(entry.parameters.items()))
         for entry in recipe.inputs
     ]
     names = [parameter.name for parameter in recipe.declared.parameters]
     result["parameters"] = {name: recipe.parameters[name] for name in names}
-    output = recipe.output
-    result["output"] = _given(form=output.form, rank=output.rank, dtype=output.dtype, heads=output.heads)
+    if recipe.space != "dense":
+        result["space"] = recipe.space
+    if recipe.select is not None:
+        select = recipe.select
+        grid = {name: list(values) for name, values in sorted(select.grid.items())}
+        result["select"] = _given(
+            tasks=list(select.tasks), split=select.split, examples=select.examples, grid=grid or None
+        )
+    result["output"] = _given(**asdict(recipe.output))
     return result
 
 

@@ -33,11 +33,13 @@ def lint(recipe: Recipe, facts_by_input: Sequence[Facts | None]) -> list[Problem
     """
     known = [(position, facts) for position, facts in enumerate(facts_by_input) if facts]
     problems = list(_count(recipe))
-    for position, facts in known:
-        problems += _alone(recipe, position, facts)
     problems += _twice(recipe, known)
-    for rule in (_bases, _kinds, _shapes, _modules, _heads):
-        problems += rule(recipe, known)
+    adapters = [(position, facts) for position, facts in known if not recipe.inputs[position].whole]
+    for position, facts in adapters:
+        problems += _alone(recipe, position, facts)
+    for rule in (_bases, _kinds, _shapes, _modules, _heads, _statistics):
+        problems += rule(recipe, adapters)
+    problems += _wholes(recipe, known)
     return problems
 
 
@@ -82,13 +84,64 @@ def _alone(recipe: Recipe, position: int, facts: Facts) -> Iterator[Problem]:
     yield from _strange_tensors(name, place, facts)
 
 
+def _statistics(recipe: Recipe, known: Known) -> Iterator[Problem]:
+    """Statistics the method needs and an input has not published; and what a soft mixture cannot hold."""
+    method = recipe.declared
+    for position, facts in known:
+        name, place = recipe.inputs[position].adapter, f"inputs[{position}]"
+        missing = [kind for kind in method.needs if kind not in facts.get("statistics", method.needs)]
+        if missing:
+            yield Problem(
+                place,
+                "error",
+                f"{name} has no {' and no '.join(missing)} statistics for its present weights, which {method.title} "
+                "needs. Compute them from its Merge page or with POST /api/v1/statistics, or choose another method.",
+            )
+        if method.routed and (str(facts.get("peft_type", "LORA")) != "LORA" or _has_bias(facts)):
+            yield Problem(place, "error", f"{name} is not a plain LoRA adapter, which {method.title} needs.")
+        if method.routed and not recipe.inputs[position].weight:
+            yield Problem(place, "error", f"{name} has weight 0. Remove it: a mixture of experts has no silent ones.")
+
+
+def _has_bias(facts: Facts) -> bool:
+    return any(str(tensor).endswith(".lora_B.bias") for tensor, _, _ in facts.get("tensors") or [])
+
+
+def _wholes(recipe: Recipe, known: Known) -> Iterator[Problem]:
+    """Whole checkpoints: methods that cannot take them, and tensors whose sizes differ."""
+    wholes = [(position, facts) for position, facts in known if recipe.inputs[position].whole]
+    method = recipe.declared
+    if (wholes or recipe.whole) and (method.needs or method.searched):
+        sentence = f"{method.title} merges adapters into an adapter. For whole checkpoints choose another method."
+        yield Problem("merge_method", "error", sentence)
+    if recipe.whole and recipe.space != "dense":
+        yield Problem("space", "error", "A whole checkpoint is merged in its own space. Remove space.")
+    if recipe.whole and recipe.output.heads == "mean":
+        yield Problem("output.heads", "error", "Heads are kept beside a whole checkpoint. Set heads to keep.")
+    seen: dict[str, tuple[int, list[int]]] = {}
+    for position, facts in wholes:
+        for tensor, _, shape in facts.get("tensors") or []:
+            other, expected = seen.setdefault(tensor, (position, list(shape)))
+            if list(shape) != expected:
+                first, second = recipe.inputs[other].adapter, recipe.inputs[position].adapter
+                yield Problem(
+                    f"inputs[{position}]",
+                    "error",
+                    f"{tensor} has size {expected} in {first} and {list(shape)} in {second}. "
+                    "They were made from different bases or vocabularies.",
+                )
+                return
+    if recipe.whole and recipe.output.dtype != "float32":
+        sentence = (
+            f"Rounding the result to {recipe.output.dtype} loses a part of a small merge; the report says how much."
+        )
+        yield Problem("output.dtype", "info", sentence)
+
+
 def _strange_tensors(name: str, place: str, facts: Facts) -> Iterator[Problem]:
     heads = [str(head["module"]) for head in facts.get("heads") or []]
-    for tensor, _, shape in facts.get("tensors") or []:
+    for tensor, _, _ in facts.get("tensors") or []:
         part = next((ending for ending, _ in _FIXED_AXES if tensor.endswith(ending)), None)
-        if part and len(shape) > 2:
-            yield Problem(place, "error", f"{name} adapts a convolution ({tensor}), which cannot be merged yet.")
-            return
         ours = "lora_magnitude_vector" in tensor or tensor.endswith(_FROZEN_COPY)
         if part is None and not ours and not any(f".{head}." in tensor for head in heads):
             yield Problem(
@@ -142,9 +195,9 @@ def _shapes(recipe: Recipe, known: Known) -> Iterator[Problem]:
     for position, facts in known:
         for tensor, _, shape in facts.get("tensors") or []:
             axis = next((axis for ending, axis in _FIXED_AXES if tensor.endswith(ending)), -1)
-            if axis == -1 or len(shape) > 2:
+            if axis == -1:
                 continue
-            fixed = list(shape) if axis is None else list(shape[axis : axis + 1])
+            fixed = list(shape) if axis is None else list(shape[1:] if axis else shape[:1])
             other, expected = seen.setdefault(tensor, (position, fixed))
             if fixed != expected:
                 first, second = recipe.inputs[other].adapter, recipe.inputs[position].adapter

@@ -8,9 +8,23 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from merges.methods import METHODS, Method
+from merges.methods.spaces import SPACES
 from merges.recipes.mergekit import is_mergekit, translated
 from merges.recipes.reading import read_text
-from merges.recipes.schema import DTYPES, FORMS, HEADS, SUM_OF_RANKS, Base, Input, Output, Problem, Recipe, RecipeError
+from merges.recipes.schema import (
+    DTYPES,
+    FORMS,
+    HEADS,
+    SUM_OF_RANKS,
+    WHOLE,
+    Base,
+    Input,
+    Output,
+    Problem,
+    Recipe,
+    RecipeError,
+    Select,
+)
 
 MAX_INPUTS = 256
 MAX_RANK = 4096
@@ -36,15 +50,23 @@ class _Parser:
 
     def recipe(self, raw: Mapping[str, Any]) -> Recipe:
         """The recipe, or RecipeError if anything was wrong."""
-        self.known("recipe", raw, ("merge_method", "base", "inputs", "parameters", "output"))
+        self.known("recipe", raw, ("merge_method", "base", "inputs", "parameters", "space", "select", "output"))
         method = self.method(raw.get("merge_method"))
         base = self.base(raw.get("base"))
         inputs = self.inputs(raw.get("inputs"), method)
         parameters = self.parameters(raw.get("parameters"), method, len(inputs))
-        output = self.output(raw.get("output"), method)
+        space = self.choice("space", raw.get("space", "dense"), SPACES)
+        if space != "dense" and method is not None and not method.projects:
+            entrywise = ", ".join(name for name, one in METHODS.items() if one.projects)
+            self.error("space", f"{method.title} does not work entry by entry, so it has no space. Use {entrywise}.")
+        select = self.select(raw.get("select"), method)
+        whole = any(entry.whole for entry in inputs)
+        output = self.output(raw.get("output"), method, whole)
+        if (whole or output.form == "checkpoint") and base is None:
+            self.error("base", "Say which base these are made from: base: {model: owner/name}.")
         if self.problems or method is None:
             raise RecipeError(self.problems)
-        return Recipe(method.name, inputs, parameters, output, base)
+        return Recipe(method.name, inputs, parameters, output, base, space, select)
 
     def method(self, name: Any) -> Method | None:
         """The method's declaration."""
@@ -77,8 +99,11 @@ class _Parser:
     def input(self, place: str, raw: Any, method: Method | None) -> Input:
         """One input; settings the method allows per input stand beside the weight."""
         per_input = [parameter for parameter in method.parameters if parameter.per_input] if method else []
-        known = ("adapter", "revision", "sha256", "weight", *(parameter.name for parameter in per_input))
+        known = ("adapter", "model", "revision", "sha256", "weight", *(parameter.name for parameter in per_input))
         entry = self.mapping(place, {"adapter": raw} if isinstance(raw, str) else raw, known if method else None)
+        whole = "model" in entry
+        if whole and "adapter" in entry:
+            self.error(place, f"{place} names both an adapter and a model. Give one of them.")
         sha256 = self.text(f"{place}.sha256", entry.get("sha256"), True)
         if sha256 is not None and not _SHA256.fullmatch(sha256):
             self.error(f"{place}.sha256", "sha256 must be the 64 hexadecimal digits of adapter_model.safetensors.")
@@ -87,12 +112,14 @@ class _Parser:
             if parameter.name in own and (problem := parameter.problem(own[parameter.name])):
                 self.error(f"{place}.{parameter.name}", problem)
         own = {name: float(value) for name, value in own.items() if isinstance(value, int | float)}
+        key = "model" if whole else "adapter"
         return Input(
-            adapter=self.text(f"{place}.adapter", entry.get("adapter")) or "",
+            adapter=self.text(f"{place}.{key}", entry.get(key)) or "",
             revision=self.text(f"{place}.revision", entry.get("revision"), True),
             sha256=sha256,
             weight=self.number(f"{place}.weight", entry.get("weight", 1.0)),
             parameters=own,
+            whole=whole,
         )
 
     def parameters(self, raw: Any, method: Method | None, inputs: int) -> dict[str, Any]:
@@ -113,22 +140,78 @@ class _Parser:
                 good[name] = given[name]
         return method.filled(good, inputs)
 
-    def output(self, raw: Any, method: Method | None) -> Output:
+    def select(self, raw: Any, method: Method | None) -> Select | None:
+        """What to choose parameters or weights on."""
+        if raw is None:
+            if method is not None and method.searched:
+                message = (
+                    f"{method.title} looks for its weights on a few examples: add select: {{tasks: [owner/task]}}."
+                )
+                self.error("select", message)
+            return None
+        entry = self.mapping("select", raw, ("tasks", "grid", "split", "examples"))
+        tasks = entry.get("tasks")
+        if not isinstance(tasks, list) or not tasks or not all(isinstance(task, str) for task in tasks):
+            self.error("select.tasks", "select.tasks must list the tasks to choose on.")
+            tasks = []
+        if entry.get("split", "validation") == "test":
+            self.error("select.split", "Nothing is chosen on the test split, which must stay unseen. Use validation.")
+        split = self.choice("select.split", entry.get("split", "validation"), ("validation", "train", "test"))
+        examples = entry.get("examples", 256)
+        if type(examples) is not int or not 1 <= examples <= 10_000:
+            self.error("select.examples", "select.examples must be a whole number from 1 to 10000.")
+        return Select(tuple(tasks), self.grid(entry.get("grid"), method), split, examples)
+
+    def grid(self, raw: Any, method: Method | None) -> dict[str, tuple[float, ...]]:
+        """The values to try, at most 64 combinations."""
+        given, result = self.mapping("select.grid", {} if raw is None else raw, None), {}
+        for name, values in given.items():
+            parameter = method.parameter(name) if method else None
+            if parameter is None or parameter.kind == "choice":
+                self.error(f"select.grid.{str(name)[:80]}", f"{_shown(name)} is no number this method has.")
+            elif not isinstance(values, list) or not values:
+                self.error(f"select.grid.{name}", f"select.grid.{name} must be a list of values to try.")
+            elif problem := next(filter(None, map(parameter.problem, values)), None):
+                self.error(f"select.grid.{name}", problem)
+            else:
+                result[name] = tuple(float(value) for value in values if value != "auto")
+        if math.prod(len(values) for values in result.values()) > 64:
+            self.error("select.grid", "The grid has more than 64 combinations. Try fewer values.")
+        return result
+
+    def output(self, raw: Any, method: Method | None, whole: bool) -> Output:
         """The output; without a form, exact where the method stays factored, else the sum of the inputs' ranks."""
-        entry = self.mapping("output", {} if raw is None else raw, ("form", "rank", "dtype", "heads"))
+        known = ("form", "rank", "energy", "max_bytes", "dtype", "heads")
+        entry = self.mapping("output", {} if raw is None else raw, known)
         exact = method is None or method.exact_on_lora
-        form = entry.get("form", "rank" if "rank" in entry or not exact else "exact")
-        form = self.choice("output.form", form, FORMS)
+        usual = "checkpoint" if whole else "rank" if not exact else "exact"
+        named = [form for form, key in (("rank", "rank"), ("energy", "energy"), ("bytes", "max_bytes")) if key in entry]
+        form = self.choice("output.form", entry.get("form", named[0] if named else usual), FORMS)
         if form == "stacked" and not exact:
             self.error("output.form", f"{method and method.name} has no factors to stack. Choose rank or exact.")
+        if whole and form not in WHOLE:
+            self.error(
+                "output.form", "A whole checkpoint among the inputs makes a checkpoint or a delta, not an adapter."
+            )
+        if method is not None and method.routed and form != "stacked":
+            form = "stacked" if "form" not in entry and not named else form
+            if form != "stacked":
+                self.error("output.form", f"{method.title} keeps its experts side by side. Remove output.form.")
         rank = entry.get("rank", SUM_OF_RANKS if form == "rank" else None)
         if form != "rank" and rank is not None:
             self.error("output.rank", f"rank has no meaning with form {form}. Remove it or set form to rank.")
         elif form == "rank" and rank != SUM_OF_RANKS and (type(rank) is not int or not 1 <= rank <= MAX_RANK):
             self.error("output.rank", f"rank must be a whole number from 1 to {MAX_RANK} or sum, not {_shown(rank)}.")
+        energy, most = entry.get("energy"), entry.get("max_bytes")
+        if (form == "energy") != (energy is not None) or (energy is not None and not _share(energy)):
+            self.error("output.energy", "form energy needs energy: a number above 0 and at most 1, such as 0.99.")
+        if (form == "bytes") != (most is not None) or (most is not None and (type(most) is not int or most < 1)):
+            self.error("output.max_bytes", "form bytes needs max_bytes: a whole number of bytes.")
         return Output(
             form=form,
             rank=rank,
+            energy=float(energy) if _share(energy) else None,
+            max_bytes=most if type(most) is int else None,
             dtype=self.choice("output.dtype", entry.get("dtype", "float32"), DTYPES),
             heads=self.choice("output.heads", entry.get("heads", "keep"), HEADS),
         )
@@ -175,6 +258,10 @@ class _Parser:
     def error(self, place: str, message: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(place, "error", message))
+
+
+def _share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
 def _shown(value: Any) -> str:

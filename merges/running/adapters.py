@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from adapters.formats.modules import WeightRole, role_of
 from adapters.formats.peft_config import PeftConfig, parse_config
 from adapters.formats.safetensors_header import TensorInfo
 from adapters.formats.values import Array, TensorFile
+from merges.methods.declaration import Statistics
 from merges.methods.deltas import Delta, Dense, LowRank
 from merges.recipes import Problem, RecipeError
+from merges.running.sidecars import Sidecars, open_sidecars
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -47,10 +50,14 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalAdapter:
-    """An adapter's files in a folder; `name` is owner/name."""
+    """The files of an adapter, or of a whole checkpoint, in a folder; `name` is owner/name.
+
+    `sha256` is that of a checkpoint's weights where the caller knows it, which saves reading them once more.
+    """
 
     name: str
     folder: Path
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,13 @@ class Adapter:
     roles: dict[tuple[str, str], str]
     heads: tuple[WeightRole, ...]
     labels: tuple[str, ...] | None
+    sidecars: Sidecars
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a merge's report says of it."""
+        labels = list(self.labels) if self.labels is not None else None
+        return {"adapter": self.name, "sha256": self.sha256, "method": self.config.method_label, "labels": labels}
 
     @property
     def sites(self) -> frozenset[Site]:
@@ -83,7 +97,16 @@ class Adapter:
         if site.kind == "bias":
             return 1, self._info(site, "lora_bias").count
         left, right = _factors(site)
-        return self._info(site, left).shape[0], self._info(site, right).shape[1]
+        return self._info(site, left).shape[0], math.prod(self._info(site, right).shape[1:])
+
+    def kernel(self, site: Site) -> tuple[int, ...]:
+        """For a convolution the shape behind the rank of its A (inputs, height, width); empty for a linear layer."""
+        shape = self._info(site, "lora_A").shape if site.kind == "linear" else ()
+        return shape[1:] if len(shape) > 2 else ()
+
+    def statistics(self, site: Site) -> Statistics:
+        """What its sidecars hold about one place."""
+        return self.sidecars.at(site.name)
 
     def vector_shape(self, site: Site) -> tuple[int, ...]:
         """The shape in which peft stores the vector of an IA3 or bias site."""
@@ -99,8 +122,9 @@ class Adapter:
             return Dense(self._read(site, "ia3_l").reshape(1, -1) - np.float32(1.0))
         if site.kind == "bias":
             return Dense(self._read(site, "lora_bias").reshape(1, -1) * self._scaling(site))
-        left, right = _factors(site)
-        return LowRank(self._read(site, left) * self._scaling(site), self._read(site, right))
+        left, right = (self._read(site, part) for part in _factors(site))
+        left, right = left.reshape(len(left), -1), right.reshape(len(right), -1)
+        return LowRank(left * self._scaling(site), right)
 
     def _scaling(self, site: Site) -> np.float32:
         part = "lora_A" if (site.module, "lora_A") in self.roles else "lora_embedding_A"
@@ -140,16 +164,18 @@ def read_adapter(local: LocalAdapter, place: str, open_files: ExitStack) -> Adap
     roles = [role_of(name, config) for name in opened.header.tensors]
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    labels = _labels(local, place)
+    labels, sidecars = _labels(local, place), _sidecars(local, place, sha256, open_files)
+    more = {"labels": list(labels)} if labels is not None else {}
     return Adapter(
         name=local.name,
         file=opened,
         config=config,
         sha256=sha256,
-        facts=inspection.facts | {"sha256": sha256} | ({"labels": list(labels)} if labels is not None else {}),
+        facts=inspection.facts | {"sha256": sha256, "statistics": sorted(sidecars.kinds)} | more,
         roles={(role.module, role.part): role.name for role in roles if role.part != "head"},
         heads=tuple(role for role in roles if role.part == "head"),
         labels=labels,
+        sidecars=sidecars,
     )
 
 
@@ -166,6 +192,13 @@ def _labels(local: LocalAdapter, place: str) -> tuple[str, ...] | None:
             local, place, "labels.json is not a list of label names. Write them in the order of the outputs."
         )
     return tuple(labels)
+
+
+def _sidecars(local: LocalAdapter, place: str, sha256: str, open_files: ExitStack) -> Sidecars:
+    try:
+        return open_sidecars(local.folder, sha256, open_files)
+    except FormatError as error:
+        raise _refused(local, place, f"Its statistics cannot be read: {error.message}") from None
 
 
 def _factors(site: Site) -> tuple[str, str]:

@@ -40,6 +40,19 @@ def conflict(layer: Layer) -> Conflict:
     return Conflict(mass * scale, float(np.abs(total).sum(dtype=np.float64)) * scale)
 
 
+def sampled(layer: Layer) -> tuple[Conflict, Any]:
+    """Sign conflict and inner products of one large layer, both on the same few rows and scaled up to all."""
+    count = layer.shape[0]
+    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLED_ROWS)).astype(np.int64))
+    values = np.stack([source.delta.rows(rows).ravel() for source in layer.sources])
+    weighted = values * np.asarray(layer.weights, np.float32)[:, None]
+    scale = count / rows.size
+    mass = float(np.abs(weighted).sum(dtype=np.float64)) * scale
+    left = float(np.abs(weighted.sum(axis=0)).sum(dtype=np.float64)) * scale
+    wide = values.astype(np.float64)
+    return Conflict(mass, left), scale * (wide @ wide.T)
+
+
 def products(layer: Layer) -> Any:
     """Inner products of all pairs of inputs on one layer (inputs × inputs, float64)."""
     deltas = layer.deltas

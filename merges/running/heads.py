@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
 from merges.recipes import Problem, Recipe, RecipeError
-from merges.running.adapters import Adapter
+from merges.running.adapters import Adapter, LocalAdapter, read_adapter
 from merges.running.writing import Stored, safetensors, stored
 
 
@@ -31,6 +33,20 @@ def kept_heads(adapters: Sequence[Adapter]) -> dict[str, bytes]:
         if adapter.labels is not None:
             files[f"heads/{name}.labels.json"] = labels_json(adapter.labels)
     return files
+
+
+def write_heads(inputs: Sequence[LocalAdapter], folder: Path) -> dict[str, Path]:
+    """The head file of every input that has one, as a merge of them would keep it, by the input's name."""
+    with ExitStack() as open_files:
+        adapters = [read_adapter(local, f"inputs[{number}]", open_files) for number, local in enumerate(inputs)]
+        files = kept_heads(adapters)
+    for path, data in files.items():
+        target = folder / path.removeprefix("heads/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    names = (path for path in files if path.endswith(".safetensors"))
+    with_heads = (adapter.name for adapter in adapters if adapter.heads)
+    return {name: folder / path.removeprefix("heads/") for name, path in zip(with_heads, names, strict=True)}
 
 
 def mean_head(recipe: Recipe, adapters: Sequence[Adapter]) -> dict[str, Stored]:

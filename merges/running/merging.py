@@ -1,12 +1,11 @@
-"""The run itself: check, survey, merge layer by layer, then write everything at once."""
+"""The run itself: check, survey, merge layer by layer, share out the ranks, then write everything at once."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +13,56 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from merges.methods import Layer, Source
-from merges.methods.deltas import Delta, Dense, LowRank, dense, norm, zero
+from merges.methods.deltas import Array, Delta, Dense, LowRank, dense, norm, zero
+from merges.methods.spaces import project
 from merges.recipes import Problem, Recipe, RecipeError, lint, to_yaml
+from merges.running import allocation
 from merges.running.adapters import CONFIG, LABELS, WEIGHTS, Adapter, LocalAdapter, Site, read_adapter
 from merges.running.geometry import Conflict, conflict, cosines, products
 from merges.running.heads import kept_heads, labels_json, mean_head
+from merges.running.pieces import Pieces
 from merges.running.reducing import distance, factored, stacked
-from merges.running.report import Cancelled, LayerReport, MergeReport, Progress, as_json, manifest, totals
+from merges.running.report import LayerReport, MergeReport, Progress, as_json, manifest, tell, totals
+from merges.running.soft import routing_files
 from merges.running.writing import (
     PREFIX,
-    Stored,
-    count,
+    STORED,
+    OutputFolder,
+    Planned,
     ia3_config,
     lora_config,
     rounded,
-    safetensors,
     stored,
-    write_folder,
 )
 
 RECIPE, REPORT = "recipe.yaml", "merge_report.json"
 
 
-def run(recipe: Recipe, inputs: Sequence[LocalAdapter], output: Path, progress: Progress) -> MergeReport:
-    """Merge `inputs` (in the order of the recipe's inputs) by `recipe` into the new folder `output`.
+def merge_adapters(
+    recipe: Recipe, inputs: Sequence[LocalAdapter], output: Path, progress: Progress, scratch: Path | None = None
+) -> MergeReport:
+    """Merge adapters (in the order of the recipe's inputs) by `recipe` into one adapter in the new folder `output`.
 
     `progress(done, total, text)` is called before every layer; if it raises, the merge stops with Cancelled and nothing
-    is written. Equal recipes and inputs give equal bytes. Raises RecipeError (everything wrong with the inputs, in
-    sentences), Cancelled, FileExistsError.
+    is written. What is merged is kept in `scratch`, where given, so that the same run goes on there after it was
+    killed. Equal recipes and inputs give equal bytes. Raises RecipeError, Cancelled, FileExistsError.
     """
     started = time.perf_counter()
     # One thread: the same sums in the same order, and no quarrel over cores.
     with threadpool_limits(limits=1), ExitStack() as open_files:
-        adapters, warnings = _checked(recipe, inputs, open_files)
-        work = _Work(recipe, adapters)
+        adapters, warnings = checked(recipe, inputs, open_files)
+        work = _Work(recipe, adapters, Pieces(scratch))
         surveyed = recipe.declared.survey(work.layers, recipe.parameters) if recipe.declared.survey else {}
         for done, site in enumerate(work.sites):
-            _tell(progress, done, len(work.sites), site.name)
-            work.merge(site, surveyed.get(site.name, ()))
-        _tell(progress, len(work.sites), len(work.sites), "writing")
+            tell(progress, done, len(work.sites), site.name)
+            if done not in work.pieces:
+                work.merge(done, site, surveyed.get(site.name, ()))
+        tell(progress, len(work.sites), len(work.sites), "writing")
+        work.share_out_ranks()
         return _written(work, output, warnings, started)
 
 
-def _checked(
+def checked(
     recipe: Recipe, inputs: Sequence[LocalAdapter], open_files: ExitStack
 ) -> tuple[list[Adapter], tuple[Problem, ...]]:
     """The inputs, read and found fit to be merged, and what the linter warns of."""
@@ -74,13 +80,12 @@ def _checked(
 
 @dataclass
 class _Work:
-    """A merge under way: what has been merged so far, held until all of it is there."""
+    """A merge under way: what has been merged so far, held in pieces until all of it is there."""
 
     recipe: Recipe
     adapters: list[Adapter]
-    tensors: dict[str, Stored] = field(default_factory=dict)
+    pieces: Pieces
     ranks: dict[Site, int] = field(default_factory=dict)
-    vectors: dict[Site, tuple[int, ...]] = field(default_factory=dict)
     reports: list[LayerReport] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     products: Any = 0.0
@@ -89,8 +94,8 @@ class _Work:
         self.sites = sorted(frozenset[Site]().union(*(adapter.sites for adapter in self.adapters)))
 
     def layers(self) -> Iterator[Layer]:
-        """Every layer in order, read anew at each call."""
-        return (self.layer(site) for site in self.sites)
+        """Every layer in order, read anew at each call, in the recipe's space."""
+        return (project(self.layer(site), self.recipe.space)[0] for site in self.sites)
 
     def layer(self, site: Site, keep: Sequence[int | None] = ()) -> Layer:
         """What all inputs bring to one place; those that do not change it bring zero."""
@@ -103,92 +108,178 @@ class _Work:
                 identity=adapter.sha256,
                 parameters={**self.recipe.parameters, **entry.parameters},
                 keep=kept,
+                statistics=adapter.statistics(site),
             )
             for adapter, entry, kept in zip(self.adapters, self.recipe.inputs, counts, strict=True)
         ]
         return Layer(site.name, shape, tuple(sources))
 
-    def merge(self, site: Site, keep: Sequence[int | None]) -> None:
-        """Merge one place, write its tensors into memory, and measure what that lost."""
+    def merge(self, number: int, site: Site, keep: Sequence[int | None]) -> None:
+        """Merge one place, keep it as a piece, and measure what writing it so loses."""
         layer = self.layer(site, keep)
-        merged = self.recipe.declared.run(layer, self.recipe.parameters)
-        vector = site.kind in ("ia3", "bias")
-        written = self._vector(site, merged) if vector else self._factors(site, merged)
-        if isinstance(written, LowRank):
-            self.ranks[site] = written.rank
+        projected, back = project(layer, self.recipe.space)
+        merged = back(self.recipe.declared.run(projected, self.recipe.parameters))
+        written: Delta
+        if site.kind in ("ia3", "bias"):
+            values = dense(merged)
+            arrays, written = {"values": values}, Dense(self._rounded_vector(site, values))
+        else:
+            factors = self._factors(site, merged)
+            arrays = {"left": factors.left, "right": factors.right}
+            written = LowRank(*(rounded(part, self.recipe.output.dtype) for part in arrays.values()))
         length, opposed = norm(merged), conflict(layer)
-        self.products = self.products + products(layer)
-        self.conflicts.append(opposed)
-        self.reports.append(
-            LayerReport(
-                name=site.name,
-                kind=site.kind,
-                shape=layer.shape,
-                ranks_in=tuple(adapter.rank(site) if site in adapter.sites else 0 for adapter in self.adapters),
-                rank_out=self.ranks.get(site, 0),
-                norm=length,
-                error=distance(merged, written) / length if length else 0.0,
-                sign_conflict=opposed.share,
-            )
+        report = LayerReport(
+            name=site.name,
+            kind=site.kind,
+            shape=layer.shape,
+            ranks_in=tuple(adapter.rank(site) if site in adapter.sites else 0 for adapter in self.adapters),
+            rank_out=len(arrays["right"]) if "right" in arrays else 0,
+            norm=length,
+            error=distance(merged, written) / length if length else 0.0,
+            sign_conflict=opposed.share,
         )
+        facts = {"report": asdict(report), "conflict": asdict(opposed), "products": products(layer).tolist()}
+        self.pieces.put(number, facts, arrays)
+
+    def share_out_ranks(self) -> None:
+        """Read the pieces' facts; for a budget over the whole adapter, decide each layer's rank and what that loses.
+
+        Raises RecipeError if the budget is too small for rank 1.
+        """
+        spectra, places = [], []
+        for number, site in enumerate(self.sites):
+            facts, arrays = self.pieces.get(number)
+            told = facts["report"]
+            listed = {name: tuple(told[name]) for name in ("shape", "ranks_in")}
+            self.reports.append(LayerReport(**(told | listed)))
+            self.conflicts.append(Conflict(**facts["conflict"]))
+            self.products = self.products + np.array(facts["products"])
+            if "left" in arrays:
+                self.ranks[site] = len(arrays["right"])
+                places.append(number)
+                spectra.append(_spectrum(arrays))
+        ranks = self._allocated([sum(self.reports[number].shape) for number in places], spectra)
+        for number, rank, sigma in zip(places, ranks, spectra, strict=True):
+            report = self.reports[number]
+            self.ranks[self.sites[number]] = rank
+            lost = (report.error * report.norm) ** 2 + float((sigma[rank:] ** 2).sum())
+            error = lost**0.5 / report.norm if report.norm else 0.0
+            self.reports[number] = replace(report, rank_out=rank, error=error)
+
+    def _allocated(self, costs: list[int], spectra: list[Array]) -> list[int]:
+        output = self.recipe.output
+        if output.form == "energy" and output.energy is not None:
+            return allocation.for_energy(spectra, costs, output.energy)
+        if output.form == "bytes" and output.max_bytes is not None:
+            try:
+                return allocation.for_numbers(
+                    spectra, costs, output.max_bytes // (4 if output.dtype == "float32" else 2)
+                )
+            except ValueError as error:
+                raise RecipeError([Problem("output.max_bytes", "error", str(error))]) from None
+        return [len(values) for values in spectra]
+
+    def planned(self) -> list[Planned]:
+        """Every tensor of the result, read from its piece when it is written."""
+        result = []
+        for number, site in enumerate(self.sites):
+            rows, columns = self.reports[number].shape
+            if site in self.ranks:
+                rank, embedding = self.ranks[site], site.kind == "embedding"
+                kernel = next((adapter.kernel(site) for adapter in self.adapters if site in adapter.sites), ())
+                shapes = {"B": (rows, rank, *(1 for _ in kernel[1:])), "A": (rank, *(kernel or (columns,)))}
+                for name, shape in shapes.items():
+                    ending = f"lora_embedding_{name}" if embedding else f"lora_{name}.weight"
+                    result.append(self._plan(f"{PREFIX}{site.module}.{ending}", shape, number, name))
+            else:
+                ending = "ia3_l" if site.kind == "ia3" else "lora_B.bias"
+                result.append(self._plan(f"{PREFIX}{site.module}.{ending}", self.vector_shape(site), number, "values"))
+        return result + self._missing_biases()
+
+    def _plan(self, name: str, shape: tuple[int, ...], number: int, part: str) -> Planned:
+        dtype = self.recipe.output.dtype
+
+        def make() -> Any:
+            arrays, site = self.pieces.get(number)[1], self.sites[number]
+            rank = self.ranks.get(site)
+            if part == "values":
+                values = arrays["values"] + _rest(site)
+            else:
+                values = arrays["left"][:, :rank] if part == "B" else arrays["right"][:rank]
+            return stored(values.reshape(shape), dtype)
+
+        return Planned(name, STORED[dtype], shape, make)
+
+    def vector_shape(self, site: Site) -> tuple[int, ...]:
+        """The shape in which peft stores a vector."""
+        return next(adapter.vector_shape(site) for adapter in self.adapters if site in adapter.sites)
+
+    def _missing_biases(self) -> list[Planned]:
+        """peft wants a bias at every LoRA layer or at none: zeros where no input had one."""
+        biased = {site.module for site in self.sites if site.kind == "bias"}
+        result = []
+        for number, site in enumerate(self.sites):
+            if biased and site.kind == "linear" and site.module not in biased:
+                zeros = stored(np.zeros(self.reports[number].shape[0], np.float32), self.recipe.output.dtype)
+                name = f"{PREFIX}{site.module}.lora_B.bias"
+                result.append(Planned(name, zeros.dtype, zeros.shape, lambda zeros=zeros: zeros))  # type: ignore[misc]
+        return result
 
     def _factors(self, site: Site, merged: Delta) -> LowRank:
-        """B and A as they are written, scaling 1."""
+        """B and A before they are rounded, scaling 1."""
         output = self.recipe.output
         if output.form == "stacked" and isinstance(merged, LowRank):
-            factors = stacked(merged)
-        else:
-            ranks = [adapter.rank(site) for adapter in self.adapters if site in adapter.sites]
-            factors = factored(merged, sum(ranks) if isinstance(output.rank, str) else output.rank)
-        embedding = site.kind == "embedding"
-        for values, name in zip((factors.left, factors.right), ("B", "A"), strict=True):
-            ending = f"lora_embedding_{name}" if embedding else f"lora_{name}.weight"
-            self.tensors[f"{PREFIX}{site.module}.{ending}"] = stored(values, output.dtype)
-        return LowRank(rounded(factors.left, output.dtype), rounded(factors.right, output.dtype))
+            return stacked(merged)
+        ranks = [adapter.rank(site) for adapter in self.adapters if site in adapter.sites]
+        return factored(merged, sum(ranks) if isinstance(output.rank, str) else output.rank)
 
-    def _vector(self, site: Site, merged: Delta) -> Dense:
-        """An IA3 vector 1 + τ, or a bias τ, in the shape peft stores; returns the update as it was written."""
-        dtype = self.recipe.output.dtype
-        shape = next(adapter.vector_shape(site) for adapter in self.adapters if site in adapter.sites)
-        start = np.float32(1.0 if site.kind == "ia3" else 0.0)
-        values = dense(merged) + start
-        ending = "ia3_l" if site.kind == "ia3" else "lora_B.bias"
-        self.tensors[f"{PREFIX}{site.module}.{ending}"] = stored(values.reshape(shape), dtype)
-        if site.kind == "ia3":
-            self.vectors[site] = shape
-        return Dense(rounded(values, dtype) - start)
+    def _rounded_vector(self, site: Site, values: Array) -> Array:
+        """The update of a vector as it will be written."""
+        result: Array = rounded(values + _rest(site), self.recipe.output.dtype) - _rest(site)
+        return result
 
-    def complete_biases(self) -> bool:
-        """peft wants a bias at every LoRA layer or at none: add zeros where no input had one. True if there are any."""
-        biased = {site.module for site in self.sites if site.kind == "bias"}
-        for site in self.sites if biased else ():
-            if site.kind == "linear" and site.module not in biased:
-                rows = next(adapter.shape(site)[0] for adapter in self.adapters if site in adapter.sites)
-                zeros = stored(np.zeros(rows, np.float32), self.recipe.output.dtype)
-                self.tensors[f"{PREFIX}{site.module}.lora_B.bias"] = zeros
-        return bool(biased)
+
+def _rest(site: Site) -> np.float32:
+    """What a vector holds when it changes nothing: ones for IA3, zeros for a bias."""
+    return np.float32(1.0 if site.kind == "ia3" else 0.0)
+
+
+def _spectrum(arrays: dict[str, Array]) -> Array:
+    """The singular values of balanced factors: the products of their columns' lengths."""
+    left, right = arrays["left"].astype(np.float64), arrays["right"].astype(np.float64)
+    lengths: Array = np.linalg.norm(left, axis=0) * np.linalg.norm(right, axis=1)
+    return lengths
 
 
 def _written(work: _Work, output: Path, warnings: tuple[Problem, ...], started: float) -> MergeReport:
     """All files of the result, and the report."""
     recipe, adapters = work.recipe, work.adapters
-    lora_bias = work.complete_biases()
-    parameters = count(work.tensors)
     averaged = mean_head(recipe, adapters) if recipe.output.heads == "mean" else {}
     head_modules = sorted({role.module for role in adapters[0].heads}) if averaged else []
-    if work.vectors:
-        config = ia3_config(recipe, adapters, work.vectors, head_modules)
+    vectors = {site: work.vector_shape(site) for site in work.sites if site.kind == "ia3"}
+    lora_bias = any(site.kind == "bias" for site in work.sites)
+    if vectors:
+        config = ia3_config(recipe, adapters, vectors, head_modules)
     else:
         config = lora_config(recipe, adapters, work.ranks, lora_bias, head_modules)
     heads = {} if averaged else kept_heads(adapters)
-    files = {CONFIG: as_json(config), WEIGHTS: safetensors(work.tensors | averaged), **heads}
-    if averaged and adapters[0].labels is not None:
-        files[LABELS] = labels_json(adapters[0].labels)
-    summed, matrix = totals(work.reports, work.conflicts, parameters), cosines(work.products)
-    files[RECIPE] = to_yaml(recipe).encode()
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    told = manifest(recipe, adapters, work.reports, summed, matrix, hashes)
-    write_folder(output, {**files, REPORT: as_json(told)})
+    planned = work.planned()
+    summed = totals(work.reports, work.conflicts, sum(tensor.count for tensor in planned))
+    matrix = cosines(work.products)
+    for name, head in averaged.items():
+        planned.append(Planned(name, head.dtype, head.shape, lambda head=head: head))  # type: ignore[misc]
+    with OutputFolder(output) as folder:
+        folder.put(CONFIG, as_json(config))
+        folder.stream(WEIGHTS, planned)
+        for name, data in {**heads, **routing_files(recipe, adapters)}.items():
+            folder.put(name, data)
+        if averaged and adapters[0].labels is not None:
+            folder.put(LABELS, labels_json(adapters[0].labels))
+        folder.put(RECIPE, to_yaml(recipe).encode())
+        told = manifest(
+            recipe, [adapter.told for adapter in adapters], work.reports, summed, matrix, dict(folder.hashes)
+        )
+        folder.put(REPORT, as_json(told))
     return MergeReport(
         manifest=told,
         layers=tuple(work.reports),
@@ -196,15 +287,6 @@ def _written(work: _Work, output: Path, warnings: tuple[Problem, ...], started: 
         cosines=matrix,
         heads=tuple(name for name in heads if name.endswith(".safetensors")),
         warnings=warnings,
-        files=(*files, REPORT),
+        files=tuple(folder.hashes),
         seconds=time.perf_counter() - started,
     )
-
-
-def _tell(progress: Progress, done: int, total: int, text: str) -> None:
-    try:
-        progress(done, total, text)
-    except Cancelled:
-        raise
-    except Exception as error:
-        raise Cancelled("The merge was stopped; nothing was written.") from error

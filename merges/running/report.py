@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from merges.recipes import Problem, Recipe, fingerprint, to_dict
-from merges.running.adapters import Adapter
 from merges.running.geometry import Conflict
 
 Progress = Callable[[int, int, str], None]
@@ -17,6 +16,16 @@ Progress = Callable[[int, int, str], None]
 
 class Cancelled(Exception):
     """The merge was stopped by its caller; nothing was written."""
+
+
+def tell(progress: Progress, done: int, total: int, text: str) -> None:
+    """Say how far a merge is; whatever the caller raises stops it as Cancelled."""
+    try:
+        progress(done, total, text)
+    except Cancelled:
+        raise
+    except Exception as error:
+        raise Cancelled("The merge was stopped; nothing was written.") from error
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def totals(layers: Sequence[LayerReport], conflicts: Sequence[Conflict], paramet
 
 def manifest(
     recipe: Recipe,
-    adapters: Sequence[Adapter],
+    inputs: Sequence[Mapping[str, Any]],
     layers: Sequence[LayerReport],
     summed: Totals,
     cosine_matrix: list[list[float | None]],
@@ -84,18 +93,11 @@ def manifest(
 ) -> dict[str, Any]:
     """Everything needed to repeat or judge the merge; no time and no path, so equal merges give equal files.
 
-    `outputs` maps written file names to their sha256.
+    `inputs` says what each input was, in the recipe's order; `outputs` maps written file names to their sha256.
     """
     inputs = [
-        {
-            "adapter": adapter.name,
-            "revision": entry.revision,
-            "sha256": adapter.sha256,
-            "method": adapter.config.method_label,
-            "weight": entry.weight,
-            "labels": list(adapter.labels) if adapter.labels is not None else None,
-        }
-        for adapter, entry in zip(adapters, recipe.inputs, strict=True)
+        {**told, "revision": entry.revision, "weight": entry.weight}
+        for told, entry in zip(inputs, recipe.inputs, strict=True)
     ]
     result = {
         "recipe": to_dict(recipe),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from adapters.formats.safetensors_header import BITS
 from adapters.formats.values import Array, round_to
 from merges.recipes import Recipe
 from merges.running.adapters import Adapter, Site
@@ -45,17 +49,90 @@ def stored(values: Array, dtype: str) -> Stored:
     return Stored(name, tuple(values.shape), cast.tobytes())
 
 
-def safetensors(tensors: Mapping[str, Stored]) -> bytes:
-    """A safetensors file: tensors in the order of their names, header padded to eight bytes, always the same bytes."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+def header_bytes(
+    tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Length and header of a safetensors file with these (name, dtype, shape) in this order, padded to eight bytes."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     position = 0
-    for name, tensor in sorted(tensors.items()):
-        end = position + len(tensor.data)
-        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [position, end]}
+    for name, dtype, shape in tensors:
+        end = position + math.prod(shape) * BITS[dtype] // 8
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *(tensor.data for _, tensor in sorted(tensors.items()))])
+    return len(text).to_bytes(8, "little") + text
+
+
+def safetensors(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file: tensors in the order of their names, always the same bytes."""
+    ordered = sorted(tensors.items())
+    header = header_bytes([(name, tensor.dtype, tensor.shape) for name, tensor in ordered], metadata)
+    return b"".join([header, *(tensor.data for _, tensor in ordered)])
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A tensor that is made when its turn to be written comes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    make: Callable[[], Stored]
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class OutputFolder:
+    """A new folder that appears with all its files or not at all: filled beside its place, then renamed.
+
+    `hashes` are the sha256 of what was written. Raises FileExistsError if the place is taken.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._partial = output.with_name(output.name + ".partial")
+        self.hashes: dict[str, str] = {}
+
+    def __enter__(self) -> OutputFolder:
+        if self._output.exists() and not (self._output.is_dir() and not any(self._output.iterdir())):
+            raise FileExistsError(f"The folder {self._output.name} is not empty. Give a new one for the result.")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._partial.rename(self._output)
+        finally:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one file."""
+        self.write(name, [data])
+
+    def stream(self, name: str, tensors: Sequence[Planned]) -> None:
+        """Write a safetensors file one tensor at a time."""
+        ordered = sorted(tensors, key=lambda tensor: tensor.name)
+        header = header_bytes([(tensor.name, tensor.dtype, tensor.shape) for tensor in ordered])
+        self.write(name, itertools.chain([header], (tensor.make().data for tensor in ordered)))
+
+    def write(self, name: str, parts: Iterable[bytes]) -> None:
+        """Write one file from its parts."""
+        path = self._partial / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            for part in parts:
+                file.write(part)
+                digest.update(part)
+        self.hashes[name] = digest.hexdigest()
 
 
 def lora_config(
@@ -94,30 +171,6 @@ def ia3_config(
         "feedforward_modules": sorted(site.module for site, shape in shapes.items() if shape[0] == 1),
         "init_ia3_weights": True,
     }
-
-
-def write_folder(output: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files at once: into a folder beside `output` first, then by one rename.
-
-    Raises FileExistsError if `output` is there and not an empty folder.
-    """
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for name, data in files.items():
-            path = partial / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-            raise FileExistsError(f"The folder {output.name} is not empty. Give a new one for the result.")
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def count(tensors: Mapping[str, Stored]) -> int:
-    """Number of parameters."""
-    return sum(math.prod(tensor.shape) for tensor in tensors.values())
 
 
 def _common(recipe: Recipe, adapters: Sequence[Adapter], heads: Sequence[str]) -> dict[str, Any]:

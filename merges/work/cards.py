@@ -8,17 +8,16 @@ import yaml
 
 from adapters.models import Lineage, Relation
 from merges.models import Merge
-from merges.recipes import parse
+from merges.recipes import Recipe
 from merges.work.subjects import Pinned, facts_of
 
 
-def merge_card(merge: Merge, inputs: list[Pinned], report: Any) -> str:
+def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, trials: list[dict[str, Any]]) -> str:
     """README.md of the result: front matter for the ecosystem, then what was merged and how well it was kept."""
-    recipe = parse(merge.recipe)
     front = {
-        "base_model": str((facts_of(inputs[0]) or {}).get("base") or (facts_of(inputs[0]) or {}).get("base_model", "")),
+        "base_model": _base(inputs, recipe),
         "base_model_relation": "merge",
-        "library_name": "peft",
+        "library_name": "transformers" if recipe.output.form == "checkpoint" else "peft",
         "license": _common_license(inputs),
         "datasets": _tasks(inputs),
         "tags": ["merge", recipe.method],
@@ -27,9 +26,9 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any) -> str:
     lines = [
         f"# {merge.repo.name}",
         "",
-        f"{recipe.declared.title} ({recipe.declared.reference}) of {len(inputs)} adapters of one base.",
+        f"{recipe.declared.title} ({recipe.declared.reference}) of {len(inputs)} {_noun(recipe)} of one base.",
         "",
-        "| adapter | revision | weight |",
+        f"| {_noun(recipe).removesuffix('s')} | revision | weight |",
         "| --- | --- | ---: |",
         *(
             f"| {item.name} | `{item.commit.short}` | {entry.weight:g} |"
@@ -42,11 +41,26 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any) -> str:
         "",
         "The recipe is in `recipe.yaml`, every layer's figures in `merge_report.json`.",
     ]
+    if trials:
+        settings = ", ".join(f"{name} {value:g}" for name, value in recipe.parameters.items() if name == "lambda")
+        lines += ["", f"Chosen among {len(trials)} tries on validation data, never on a test split. {settings}".strip()]
+    if recipe.declared.routed:
+        lines += ["", "This is a soft mixture: a router (`router.safetensors`) mixes the experts anew for each text. "
+                  "peft alone would add all experts up; use this hub's runtime (`merges.running.mixing`)."]  # fmt: skip
     if report.heads:
         heads = ", ".join(f"`{head}`" for head in report.heads)
         lines += ["", f"Heads are kept per parent, never averaged: {heads}."]
     claims = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False)
     return "\n".join(["---", claims + "---", "", *lines, ""])
+
+
+def _base(inputs: list[Pinned], recipe: Recipe) -> str:
+    facts = facts_of(inputs[0]) or {}
+    return recipe.base.model if recipe.base else str(facts.get("base") or facts.get("base_model", ""))
+
+
+def _noun(recipe: Recipe) -> str:
+    return "models" if any(entry.whole for entry in recipe.inputs) else "adapters"
 
 
 def _common_license(inputs: list[Pinned]) -> str:

@@ -18,6 +18,7 @@ def recipe_for(actor: Actor, merge: Merge) -> dict[str, Any]:
 
 
 def _shown(actor: Actor, entry: dict[str, Any]) -> dict[str, Any]:
-    if Repo.objects.models().with_id(entry["adapter"]).visible_to(actor).exists():
+    key = "model" if "model" in entry else "adapter"
+    if Repo.objects.models().with_id(entry[key]).visible_to(actor).exists():
         return entry
-    return entry | {"adapter": HIDDEN, "revision": None, "sha256": None}
+    return entry | {key: HIDDEN, "revision": None, "sha256": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from adapters.catalog import bases
@@ -63,3 +64,23 @@ def base_of(pinned: Pinned, actor: Actor) -> Pinned:
             "Publish that base here under the same name first."
         )
     return Pinned(base, head)
+
+
+def merge_facts(pinned: Pinned) -> dict[str, object] | None:
+    """What the linter of recipes is told: the measured facts, and which statistics are published beside the weights."""
+    facts = facts_of(pinned)
+    if facts is None:
+        return None
+    paths = trees.flatten(pinned.repo, pinned.commit.tree)
+    kinds = [path.split("/")[1].removesuffix(".safetensors") for path in paths if path.startswith("statistics/")]
+    return facts | {"statistics": sorted(kinds)}
+
+
+def weights_sha256(pinned: Pinned) -> str:
+    """One hash over the hashes of a checkpoint's safetensors files, as the store knows them."""
+    files = trees.list_files(pinned.repo, pinned.commit)
+    digest = hashlib.sha256()
+    for path in sorted(path for path in files if path.endswith(".safetensors")):
+        file = files[path]
+        digest.update(bytes.fromhex(file.blob.sha256) if file.blob else hashlib.sha256(file.data).digest())
+    return digest.hexdigest()

@@ -116,7 +116,7 @@ def test_the_size_of_row_blocks_does_not_matter(
         layer = layer_of(matrices, [1.0, 0.5, 2.0], parameters)
         expected = dense(METHODS[name].run(layer, parameters))
         with monkeypatch.context() as patch:
-            patch.setattr(deltas, "BLOCK_ROWS", rows)
+            patch.setattr(deltas, "BLOCK_VALUES", 5 * rows)
             np.testing.assert_array_equal(dense(METHODS[name].run(layer, parameters)), expected)
 
 

@@ -56,8 +56,8 @@ def test_the_canonical_text_says_the_same_and_has_the_same_fingerprint(
     data: dict[str, object] = {
         "merge_method": method,
         "inputs": [{"adapter": name, "weight": weight, "revision": revision} for name, weight, revision in entries],
-        "output": {} if rank is None else {"rank": rank},
-    }
+        "output": {} if rank is None or METHODS[method].routed else {"rank": rank},
+    } | ({"select": {"tasks": ["a/task"]}} if METHODS[method].searched else {})
     recipe = parse(data)
     again = parse(to_yaml(recipe))
     assert again == recipe
@@ -78,12 +78,16 @@ def test_the_fingerprint_ignores_how_it_is_written_and_sees_what_it_means() -> N
     ("changes", "field", "words"),
     [
         ({"merge_metod": 1}, "recipe.merge_metod", "'merge_metod' is not known in recipe"),
-        ({"merge_method": "fisher"}, "merge_method", "no method 'fisher'. Choose one of mean"),
+        ({"merge_method": "fishy"}, "merge_method", "no method 'fishy'. Choose one of mean"),
         ({"merge_method": ["ties"]}, "merge_method", "no method"),
         ({"inputs": []}, "inputs", "at least two"),
         ({"inputs": "a/b"}, "inputs", "List at least two adapters"),
         ({"inputs": ["a/b"] * 300}, "inputs", "at most 256"),
-        ({"inputs": [{"adapter": "a/b", "weigth": 2}]}, "inputs[0].weigth", "Known: adapter, revision, sha256, weight"),
+        (
+            {"inputs": [{"adapter": "a/b", "weigth": 2}]},
+            "inputs[0].weigth",
+            "Known: adapter, model, revision, sha256, weight",
+        ),
         ({"inputs": [{"adapter": "a/b", "weight": math.nan}]}, "inputs[0].weight", "finite"),
         ({"inputs": [{"adapter": "a/b", "weight": math.inf}]}, "inputs[0].weight", "finite"),
         ({"inputs": [{"adapter": "a/b", "weight": True}]}, "inputs[0].weight", "finite"),

@@ -1,0 +1,79 @@
+"""One loaded base that judges many adapters on a few tasks, item by item, each with the head of its task."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.runtime.errors import RuntimeFault
+from adapters.runtime.examples import Example
+from adapters.runtime.runtime import Runtime
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class JudgedTask:
+    """A task with the head that answers it (heads/*.safetensors of a merge) and the examples to judge on."""
+
+    name: str
+    labels: tuple[str, ...]
+    head: Path
+    validation: Sequence[Example]
+    test: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """For each example whether the prediction was right, and the log-probability (nats) of the right label."""
+
+    right: npt.NDArray[np.bool_]
+    log_probability: npt.NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right predictions."""
+        return float(self.right.mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return float(-self.log_probability.mean())
+
+
+class Judge:
+    """Keeps the base in memory; adapters come and go. Not for use by two threads at once."""
+
+    def __init__(self, base: Path, *, max_length: int = 128, threads: int = 1) -> None:
+        """Load the base. Raises RuntimeFault for one that has no heads (a causal model)."""
+        self._runtime = Runtime(base, threads=threads, max_length=max_length)
+        if self._runtime.task != "classify":
+            raise RuntimeFault("Comparing needs a base with heads (an encoder), not a causal language model.")
+        self._numbers = itertools.count()
+
+    def judge(
+        self, adapter: Path, task: JudgedTask, examples: Sequence[Example], after: Callable[[], None] = lambda: None
+    ) -> Verdict:
+        """The adapter in a folder, with the task's head. `after` is called when it is done. Raises RuntimeFault."""
+        name = f"judged-{next(self._numbers)}"
+        self._runtime.attach(name, adapter, task.head)
+        try:
+            labels = self._runtime.labels(name) or task.labels
+            if set(labels) != set(task.labels) or self._runtime.outputs(name) != len(labels):
+                raise RuntimeFault(f"The head for {task.name} does not answer with that task's labels.")
+            second = [row.text_pair for row in examples]
+            logits = self._runtime.logits([row.text for row in examples], name, second, batch_size=BATCH)
+        finally:
+            self._runtime.detach(name)
+        after()
+        scores = logits.astype(np.float64)
+        scores -= np.log(np.exp(scores - scores.max(1, keepdims=True)).sum(1, keepdims=True)) + scores.max(
+            1, keepdims=True
+        )
+        wanted = np.array([labels.index(row.label) for row in examples])
+        return Verdict(scores.argmax(1) == wanted, scores[np.arange(len(wanted)), wanted])

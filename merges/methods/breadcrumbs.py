@@ -1,0 +1,50 @@
+"""Model Breadcrumbs: leave out both the smallest and the few largest entries of each update, then add up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from merges.methods.declaration import Layer, Method, Parameter, Parameters, Reference, scale
+from merges.methods.deltas import Delta, Dense, blocks
+from merges.methods.trimming import cut
+
+
+def run(layer: Layer, parameters: Parameters) -> Delta:
+    """λ Σ wᵢ mᵢ⊙τᵢ, mᵢ without the ⌊gamma·N⌋ largest and then keeping ⌊density·N⌋ (Davari & Belilovsky 2024)."""
+    size = layer.shape[0] * layer.shape[1]
+    cuts = []
+    for source in layer.sources:
+        outliers = int(parameters["gamma"] * size)
+        kept = min(size - outliers, max(1, int(source.parameters["density"] * size)))
+        cuts.append((cut(source.delta, outliers), cut(source.delta, outliers + kept)))
+    result = np.zeros(layer.shape, np.float32)
+    for block in blocks(layer.shape):
+        start = block.start * layer.shape[1]
+        for source, (outliers_, wanted) in zip(layer.sources, cuts, strict=True):
+            values = source.delta.rows(block)
+            inside = wanted.trimmed(values, start) - outliers_.trimmed(values, start)
+            result[block] += np.float32(parameters["lambda"] * source.weight) * inside
+    return Dense(result)
+
+
+METHOD = Method(
+    name="breadcrumbs",
+    title="Model Breadcrumbs",
+    summary="Drops the smallest entries of each update and its few outliers, then adds up.",
+    reference=Reference(
+        "Davari & Belilovsky", "Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks", 2024,
+        "https://arxiv.org/abs/2312.06795",
+    ),
+    parameters=(
+        Parameter(
+            "density", "float", 0.9, "Share of entries each update keeps, by size, below its outliers.",
+            minimum=0.0, maximum=1.0, above_minimum=True, per_input=True,
+        ),
+        Parameter("gamma", "float", 0.01, "Share of the largest entries left out.", minimum=0.0, maximum=0.5),
+        scale("auto", "Scales the merged update."),
+    ),
+    run=run,
+    exact_on_lora=False,
+    space="dense",
+    order=42,
+)  # fmt: skip

@@ -1,0 +1,37 @@
+"""SMEAR: for every input text, average the experts' updates by a router's probabilities, then run once."""
+
+from __future__ import annotations
+
+from merges.methods.declaration import Layer, Method, Parameter, Parameters, Reference
+from merges.methods.deltas import Delta, weighted_sum
+
+
+def run(layer: Layer, _parameters: Parameters) -> Delta:
+    """The weighted experts side by side (Muqeeth et al. 2024).
+
+    Which share each has is decided per text when the model runs: y = W₀x + B((A x) ⊙ p), p repeated over the ranks.
+    An update is linear in p, so this is exact; the factors are never averaged apart from each other.
+    """
+    return weighted_sum(layer.deltas, layer.weights)
+
+
+METHOD = Method(
+    name="soft_moe",
+    title="Soft mixture (SMEAR)",
+    summary="Keeps every expert and mixes their updates anew for each text by a router; needs this hub's own runtime.",
+    reference=Reference(
+        "Muqeeth et al.", "Soft Merging of Experts with Adaptive Routing", 2024, "https://arxiv.org/abs/2306.03745"
+    ),
+    parameters=(
+        Parameter(
+            "temperature", "float", 0.1, "Small: nearly one expert for each text. Large: nearly the mean of all.",
+            minimum=0.0, maximum=100.0, above_minimum=True,
+        ),
+    ),
+    run=run,
+    exact_on_lora=True,
+    space="factored",
+    order=90,
+    needs=("prototype",),
+    routed=True,
+)  # fmt: skip

@@ -1,0 +1,165 @@
+"""A whole checkpoint on disk: one safetensors file or many, read a few rows of one tensor at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from adapters.formats.errors import FormatError
+from adapters.formats.safetensors_header import Header, TensorInfo, join_headers
+from adapters.formats.values import FLOATING, Array, TensorFile
+from merges.recipes import Problem, RecipeError
+
+WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+MAX_INDEX_BYTES = 32 << 20
+UNTIED = ("lm_head.weight", "embed_out.weight", "output.weight")
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight", "tok_embeddings.weight")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A base or a full fine-tune: every tensor by name, and the file that holds it."""
+
+    name: str
+    place: str
+    files: Mapping[str, TensorFile]
+    holder: Mapping[str, TensorFile]
+    config: Mapping[str, Any]
+    sha256: str
+
+    @cached_property
+    def header(self) -> Header:
+        """All tensors together."""
+        return join_headers([file.header for file in self.files.values()])
+
+    def info(self, name: str) -> TensorInfo:
+        """Type and shape of one tensor."""
+        return self.holder[name].header.tensors[name]
+
+    def own_name(self, name: str) -> str | None:
+        """This checkpoint's tensor for a name of the base; its embedding for a head that is tied to it; else None."""
+        if name in self.holder:
+            return name
+        if name.endswith(UNTIED) and self.config.get("tie_word_embeddings", True):
+            return next((other for other in self.holder if other.endswith(EMBEDDINGS)), None)
+        return None
+
+
+class Rows:
+    """One tensor as a matrix (first axis × everything else), float32; the last block read is kept.
+
+    All inputs subtract the same rows of the base one after the other, so that one block is worth keeping.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
+        self._file, self._name = checkpoint.holder[name], name
+        self._last: tuple[int, int] = (0, 0)
+        self._values: Array = np.zeros((0, 0), np.float32)
+        shape = checkpoint.info(name).shape
+        self.shape = (1, shape[0] if shape else 1) if len(shape) < 2 else (shape[0], int(np.prod(shape[1:])))
+
+    def rows(self, selection: slice | Array) -> Array:
+        """The chosen rows. Do not write into them."""
+        if not isinstance(selection, slice):
+            return np.concatenate([self.rows(slice(row, row + 1)) for row in selection.tolist()])
+        start, stop, _ = selection.indices(self.shape[0])
+        if (start, stop) != self._last or not self._values.size:
+            self._values = self._file.read_rows(self._name, start, stop).astype(np.float32, copy=False)
+            self._last = (start, stop)
+        return self._values
+
+
+@dataclass(frozen=True)
+class Difference:
+    """τ = θ − θ₀ of one tensor, worked out again for each block."""
+
+    own: Rows
+    base: Rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)"""
+        return self.base.shape
+
+    def rows(self, selection: slice | Array) -> Array:
+        """The chosen rows in float32."""
+        result: Array = self.own.rows(selection) - self.base.rows(selection)
+        return result
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What IA3 does to a weight: θ₀ ⊙ (l − 1), l along the outputs (rows) or the inputs (columns)."""
+
+    base: Rows
+    offset: Array
+    along_rows: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)"""
+        return self.base.shape
+
+    def rows(self, selection: slice | Array) -> Array:
+        """The chosen rows in float32."""
+        factor = self.offset[selection][:, None] if self.along_rows else self.offset[None, :]
+        result: Array = self.base.rows(selection) * factor
+        return result
+
+
+def open_checkpoint(
+    name: str, folder: Path, place: str, open_files: ExitStack, sha256: str | None = None
+) -> Checkpoint:
+    """Open every shard of a checkpoint. Raises RecipeError naming `place` for files that are missing or unreadable.
+
+    `sha256` of all its weights, in the order of their names, is worked out unless the caller knows it.
+    """
+    try:
+        paths = [folder / file for file in _shards(folder, name, place)]
+        files = {path.name: open_files.enter_context(TensorFile(path)) for path in paths}
+        config = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
+    except FileNotFoundError as error:
+        _refuse(place, f"{name}: {Path(str(error.filename)).name} is missing. Upload all files of the checkpoint.")
+    except RecipeError:
+        raise
+    except (FormatError, ValueError) as error:
+        _refuse(place, f"{name}: {error}")
+    if sha256 is None:
+        digest = hashlib.sha256()
+        for path in paths:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        sha256 = digest.hexdigest()
+    holder = {tensor: file for file in files.values() for tensor in file.header.tensors}
+    return Checkpoint(name, place, files, holder, config if isinstance(config, dict) else {}, sha256)
+
+
+def is_float(info: TensorInfo) -> bool:
+    """Whether a tensor holds numbers that can be merged; indices and masks are the base's."""
+    return info.dtype in FLOATING
+
+
+def _shards(folder: Path, name: str, place: str) -> list[str]:
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if not (folder / INDEX).is_file():
+        _refuse(place, f"{name} has no {WEIGHTS} and no {INDEX}: it is not a checkpoint that can be merged.")
+    if (folder / INDEX).stat().st_size > MAX_INDEX_BYTES:
+        _refuse(place, f"{name}: {INDEX} is too large to be one.")
+    index = json.loads((folder / INDEX).read_bytes())
+    listed = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(listed, dict) or not all(isinstance(file, str) and "/" not in file for file in listed.values()):
+        _refuse(place, f"{name}: {INDEX} has no weight_map from tensors to files.")
+    return sorted(set(listed.values()))
+
+
+def _refuse(place: str, message: str) -> NoReturn:
+    raise RecipeError([Problem(place, "error", message)])

@@ -1,0 +1,147 @@
+"""Statistics of an adapter: asked for by whoever may write to it, measured by a job, published beside its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db import transaction
+
+from adapters.catalog import local
+from hub import rights
+from hub.accounts.actor import Actor
+from hub.activity.record import record
+from hub.jobs.models import Job
+from hub.jobs.queue import enqueue
+from hub.jobs.running import JobFailed, Running
+from hub.repos.models import Commit, Kind, Repo
+from hub.rights import Denied
+from merges.work.merge_run import is_adapter_file, publish_folder, scratch_of, told_faults
+from merges.work.subjects import BadRequest, Pinned, base_of, facts_of, pin
+from merges.work.tasks import drawn, load_task, task_of
+
+KINDS = ("fisher", "gram", "prototype")
+ESTIMATORS = ("exact", "sampled", "empirical")
+FULL_GRAM_NUMBERS = 16_000_000
+
+
+def ask_for_statistics(
+    *,
+    actor: Actor,
+    adapter: str,
+    task: str | None = None,
+    kinds: tuple[str, ...] = KINDS,
+    estimator: str = "exact",
+    examples: int = 256,
+    seed: int = 0,
+) -> Job:
+    """Queue the measuring of an adapter's statistics on a task's train split; its own task, if none is named.
+
+    Raises BadRequest (absent, no head, unknown task or kind), Denied.
+    """
+    if not actor.may_write or actor.account is None:
+        raise Denied("Sign in (or use a token with the write scope) to publish statistics.")
+    subject = pin(adapter, actor, kinds=(Kind.ADAPTER,))
+    rights.require(actor, rights.Verb.WRITE, subject.repo)
+    named = task or task_of(subject, actor)
+    if named is None:
+        raise BadRequest(f"{subject.name} does not say which task it was taught on. Name the task to measure on.")
+    on = pin(named, actor, kinds=(Kind.TASK,))
+    base_of(subject, actor)
+    if not kinds or set(kinds) - set(KINDS):
+        raise BadRequest(f"Choose among the statistics {', '.join(KINDS)}.")
+    if estimator not in ESTIMATORS:
+        raise BadRequest(f"estimator must be one of {', '.join(ESTIMATORS)}.")
+    if "fisher" in kinds and not (facts_of(subject) or {}).get("heads"):
+        raise BadRequest(f"{subject.name} has no head to measure with. Publish its classifier with it.")
+    with transaction.atomic():
+        job = enqueue(
+            "merges.statistics",
+            title=f"Measure statistics of {subject.name}",
+            arguments={
+                "repo": str(subject.repo.pk), "sha": subject.commit.sha, "task": on.name, "task_sha": on.commit.sha,
+                "kinds": sorted(kinds), "estimator": estimator, "examples": examples, "seed": seed,
+            },
+            owner=actor.account,
+            repo=subject.repo,
+        )  # fmt: skip
+        record(actor.account, "ask_for_statistics", repo=subject.repo, job=str(job.pk))
+    return job
+
+
+def run(running: Running) -> dict[str, Any]:
+    """The job: measure on the train split and commit statistics/*.safetensors. Raises JobFailed with a sentence."""
+    asked, actor = running.arguments, running.actor
+    repo = Repo.objects.select_related("owner").filter(pk=asked["repo"]).visible_to(actor).first()
+    commit = Commit.objects.filter(repo=repo, sha=asked["sha"]).first() if repo else None
+    if repo is None or commit is None:
+        raise JobFailed("The adapter is no longer there for you.")
+    subject = Pinned(repo, commit)
+    with scratch_of(running) as scratch, told_faults():
+        try:
+            base, task = (
+                base_of(subject, actor),
+                pin(asked["task"], actor, kinds=(Kind.TASK,), revision=asked["task_sha"]),
+            )
+        except BadRequest as error:
+            raise JobFailed(str(error)) from error
+        running.progress(0, 1, "Fetching the files")
+        folders = {name: scratch / name for name in ("base", "adapter", "task", "result")}
+        local.materialise(base.repo, base.commit, folders["base"])
+        local.materialise(subject.repo, subject.commit, folders["adapter"], is_adapter_file)
+        examples = load_task(task, folders["task"])
+        files = _measured(folders, examples, asked, running)
+        for path, data in files.items():
+            target = folders["result"] / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        message = f"Statistics ({', '.join(asked['kinds'])}) for merging, on {_shown(task)}"
+        made = publish_folder(running, repo, folders["result"], message, lambda _commit: None)
+    return {"commit": made.sha, "files": sorted(files), "bytes": sum(map(len, files.values()))}
+
+
+def _shown(task: Pinned) -> str:
+    return "a private task" if task.repo.private else task.name
+
+
+def _measured(folders: dict[str, Any], task: Any, asked: dict[str, Any], running: Running) -> dict[str, bytes]:
+    from adapters.runtime.runtime import Runtime
+    from merges.statistics.measuring import measure
+    from merges.statistics.sidecar_files import files_of
+
+    kinds, rows = asked["kinds"], task.splits.get("train") or []
+    if not rows:
+        raise JobFailed(f"The task {task.name} has no train split to measure on; its test split must stay unseen.")
+    rows = drawn(rows, asked["examples"], asked["seed"])
+    weights = (folders["adapter"] / "adapter_model.safetensors").read_bytes()
+    facts = {
+        "weights_sha256": hashlib.sha256(weights).hexdigest(), "examples": str(len(rows)), "seed": str(asked["seed"]),
+        "estimator": asked["estimator"], "task_sha": asked["task_sha"],
+    }  # fmt: skip
+    runtime = Runtime(folders["base"])
+    fisher: dict[str, Any] = {}
+    gram: dict[str, Any] = {}
+    if {"fisher", "gram"} & set(kinds):
+        runtime.attach("subject", folders["adapter"])
+        labels = list(runtime.labels("subject") or task.labels)
+        if "fisher" in kinds and set(labels) != set(task.labels):
+            raise JobFailed(f"The adapter's labels are not those of the task {task.name}.")
+        result = measure(
+            runtime, "subject", rows, labels, fisher="fisher" in kinds, estimator=asked["estimator"],
+            gram=_gram(kinds, runtime), seed=asked["seed"], progress=running.progress,
+        )  # fmt: skip
+        fisher, gram = result.fishers(), result.grams()
+    prototype = None
+    if "prototype" in kinds:
+        texts, pairs = [row.text for row in rows], [row.text_pair for row in rows]
+        prototype = runtime.features(texts, pairs, normalise=True, progress=running.progress).mean(0)
+    return files_of(fisher, gram, prototype, facts)
+
+
+def _gram(kinds: list[str], runtime: Any) -> Any:
+    """Full Grams while they stay small, else their diagonals."""
+    if "gram" not in kinds:
+        return "none"
+    model, _ = runtime.differentiable("subject")
+    widths = [module.in_features for module in model.modules() if getattr(module, "lora_A", None)]
+    return "full" if sum(width * width for width in widths) <= FULL_GRAM_NUMBERS else "diagonal"

@@ -1,0 +1,206 @@
+"""The job of a merge: fetch what its owner may still read, choose λ on validation if asked, merge, publish."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from adapters.catalog import local
+from adapters.models import Lineage, Relation
+from hub.accounts.actor import Actor
+from hub.jobs.models import Job, State
+from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
+from hub.repos import trees
+from hub.repos.changes import Change, DeleteFolder, OnDisk, Put
+from hub.repos.commits import Conflict, commit
+from hub.repos.models import Commit, Kind
+from hub.rights import Denied
+from merges.models import Merge
+from merges.recipes import Recipe, RecipeError, parse
+from merges.work import cards
+from merges.work.subjects import BadRequest, Pinned, pin, weights_sha256
+
+TRIES_ON_A_MOVING_BRANCH = 5
+STALE_SECONDS = 7 * 24 * 3600
+FILES = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
+
+
+def run(running: Running) -> dict[str, Any]:
+    """Merge and publish. What was done before the worker was lost is used again. Raises JobFailed with a sentence."""
+    merge = Merge.objects.select_related("repo__owner", "owner", "job").get(job=running.job)
+    with scratch_of(running) as scratch, told_faults():
+        recipe, pinned, inputs, base = fetch(parse(merge.recipe), running, scratch)
+        require_room(recipe, inputs, base, scratch)
+        chosen, trials = _tuned(recipe, pinned, inputs, base, running, scratch)
+        report = _merge(chosen, inputs, base, running, scratch)
+        output = scratch / "result"
+        (output / "README.md").write_text(cards.merge_card(merge, pinned, report, chosen, trials))
+        head = _publish(running, merge, output, pinned, report, {"trials": trials} if trials else {})
+    return {"commit": head.sha, "repo": merge.repo.full_name, "seconds": round(report.seconds, 3)}
+
+
+@contextmanager
+def scratch_of(running: Running) -> Iterator[Path]:
+    """A folder of this job's own that outlives a killed worker, and is gone when the job ends for good."""
+    root = Path(settings.STATE) / "merging"
+    _sweep(root)
+    folder = root / str(running.job.pk)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except LostLease:
+        raise  # another worker has it now
+    except (JobFailed, Cancelled):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what jobs left behind that ended long ago elsewhere."""
+    for folder in root.glob("*-*-*-*-*"):
+        if time.time() - folder.stat().st_mtime > STALE_SECONDS:
+            alive = Job.objects.filter(pk=folder.name, state__in=(State.QUEUED, State.RUNNING)).exists()
+            if not alive:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def told_faults() -> Iterator[None]:
+    """What the pure rooms raise, as the job's end with a sentence."""
+    from adapters.runtime.errors import RuntimeFault
+    from merges.running.report import Cancelled as MergeCancelled
+
+    try:
+        yield
+    except (RecipeError, RuntimeFault) as error:
+        raise JobFailed(str(error)) from error
+    except MergeCancelled as error:
+        raise (error.__cause__ if isinstance(error.__cause__, LostLease) else Cancelled()) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise JobFailed("The worker's disk is full. Ask the operator for room, or merge into an adapter.") from error
+
+
+def fetch(recipe: Recipe, running: Running, scratch: Path) -> tuple[Recipe, list[Pinned], list[Any], Path | None]:
+    """The inputs as the owner may read them now, in local folders, and the base if the recipe has one."""
+    from merges.running import LocalAdapter
+
+    pinned, inputs = [], []
+    for number, entry in enumerate(recipe.inputs):
+        running.progress(0, 1, f"Fetching {entry.adapter}")
+        item = still_readable(entry.adapter, entry.revision, running.actor, entry.whole)
+        folder = scratch / f"input-{number}"
+        local.materialise(item.repo, item.commit, folder, is_checkpoint_file if entry.whole else is_adapter_file)
+        pinned.append(item)
+        inputs.append(LocalAdapter(entry.adapter, folder, weights_sha256(item) if entry.whole else None))
+    base = None
+    if recipe.base is not None and (recipe.whole or recipe.select is not None):
+        running.progress(0, 1, f"Fetching {recipe.base.model}")
+        ground = still_readable(recipe.base.model, recipe.base.revision, running.actor, True)
+        base = scratch / "base"
+        local.materialise(ground.repo, ground.commit, base)
+    return recipe, pinned, inputs, base
+
+
+def still_readable(name: str, revision: str | None, actor: Actor, whole: bool) -> Pinned:
+    """The repo at its pinned commit, with the rights of now. Raises JobFailed if it is gone or hidden."""
+    try:
+        return pin(name, actor, kinds=(Kind.BASE if whole else Kind.ADAPTER,), revision=revision)
+    except BadRequest as error:
+        raise JobFailed(f"An input is no longer there for you: {error}") from error
+
+
+def is_adapter_file(path: str) -> bool:
+    """What a merge reads of an adapter."""
+    return path in FILES or path.startswith(("heads/", "statistics/"))
+
+
+def is_checkpoint_file(path: str) -> bool:
+    """What a merge reads of a whole checkpoint."""
+    return path == "config.json" or path.endswith((".safetensors", ".safetensors.index.json"))
+
+
+def require_room(recipe: Recipe, inputs: list[Any], base: Path | None, scratch: Path) -> None:
+    """Raise JobFailed if the result cannot fit on the worker's disk."""
+    wanted = sum(path.stat().st_size for item in inputs for path in item.folder.glob("*.safetensors"))
+    if recipe.whole and base is not None:
+        wanted = 2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    free = shutil.disk_usage(scratch).free
+    if wanted > free:
+        message = f"The result needs about {wanted / 1e9:.1f} GB, but the worker has {free / 1e9:.1f} GB free."
+        raise JobFailed(f"{message} Ask the operator for room.")
+
+
+def _tuned(
+    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path | None, running: Running, scratch: Path
+) -> tuple[Recipe, list[dict[str, Any]]]:
+    """λ or weights chosen on the validation examples the recipe names; the recipe as it is where it names none."""
+    if recipe.select is None or base is None:
+        return recipe, []
+    from merges.work.comparing import tune
+
+    return tune(recipe, pinned, inputs, base, running, scratch)
+
+
+def _merge(recipe: Recipe, inputs: list[Any], base: Path | None, running: Running, scratch: Path) -> Any:
+    from merges.running import run as run_recipe
+
+    output = scratch / "result"
+    shutil.rmtree(output, ignore_errors=True)
+    pieces = scratch / f"pieces-{_short(recipe)}"
+    return run_recipe(recipe, inputs, output, running.progress, base=base, scratch=pieces)
+
+
+def _short(recipe: Recipe) -> str:
+    from merges.recipes import fingerprint
+
+    return fingerprint(recipe)[:16]
+
+
+def _publish(
+    running: Running, merge: Merge, output: Path, pinned: list[Pinned], report: Any, more: dict[str, Any]
+) -> Commit:
+    """Commit the result, with its lineage and report, in the one transaction that also fences the job."""
+
+    def remember(made: Commit) -> None:
+        Merge.objects.filter(pk=merge.pk).update(result_sha=made.sha, report=report.manifest | more)
+        for item, entry in zip(pinned, merge.recipe["inputs"], strict=True):
+            Lineage.objects.update_or_create(
+                child=merge.repo, child_sha=made.sha, parent=item.repo, relation=Relation.MERGE_OF,
+                defaults={"parent_sha": item.commit.sha, "weight": entry.get("weight", 1.0)},
+            )  # fmt: skip
+
+    message = f"Merge {', '.join(item.name for item in pinned)} by {merge.recipe['merge_method']}"
+    return publish_folder(running, merge.repo, output, message, remember)
+
+
+def publish_folder(
+    running: Running, repo: Any, output: Path, message: str, remember: Callable[[Commit], None]
+) -> Commit:
+    """Commit a folder in the owner's name and, in the same fenced transaction, what is to be remembered of it."""
+    files = sorted(path for path in output.rglob("*") if path.is_file())
+    for attempt in range(TRIES_ON_A_MOVING_BRANCH):
+        changes: list[Change] = [Put(str(path.relative_to(output)), OnDisk(path)) for path in files]
+        head = Commit.objects.filter(repo=repo, sha=repo.head).first()
+        if head and any(path.startswith("heads/") for path in trees.flatten(repo, head.tree)):
+            changes.insert(0, DeleteFolder("heads"))
+        try:
+            with running.adopt():
+                made = commit(actor=running.actor, repo=repo, changes_=changes, message=message)
+                remember(made)
+            return made
+        except Conflict:
+            if attempt == TRIES_ON_A_MOVING_BRANCH - 1:
+                raise
+        except Denied as error:
+            raise JobFailed(str(error)) from error
+    raise AssertionError("unreachable")
