@@ -1,8 +1,5 @@
 """Merges and evaluations as people ask for them, on real files and real models, tiny."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from adapters.models import Lineage
@@ -16,40 +13,12 @@ from hub.rights import Denied
 from merges.evaluation.metrics import accuracy
 from merges.models import Evaluation, Merge
 from merges.recipes import RecipeError
-from merges.training.settings import Settings
-from merges.training.teach import teach
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.merging import ask_for_merge
 from merges.work.subjects import BadRequest
+from tests.merges.conftest import TASK_CARD
 from tests.people import People, make_repo, put
-from tests.publishing import do_jobs, publish
-from tests.pure.tiny_models import opinions, write_encoder
-
-TASK_CARD = "---\ntype: text-classification\nlabels: [no, yes]\nmetric: accuracy\nlicense: mit\nlanguage: en\n---\n"
-ADAPTER_CARD = "---\nbase_model: acme/tiny\nlicense: mit\ndatasets: [acme/{task}]\nlanguage: en\n---\n"
-
-
-def write_task(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "README.md").write_text(TASK_CARD)
-    for split, rows in (("train", opinions(48)), ("test", opinions(24, start=48))):
-        lines = [json.dumps({"text": row.text, "label": row.label}) for row in rows]
-        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-@pytest.fixture
-def lab(people: People, tmp_path: Path) -> dict[str, Repo]:
-    """A tiny base, two tasks, and a specialist of Bob's for each."""
-    base = write_encoder(tmp_path / "tiny")
-    repos = {"base": publish(people.acme, "tiny", base, by=people.alice)}
-    for number, task in enumerate(("moods", "tastes")):
-        repos[task] = publish(people.acme, task, write_task(tmp_path / task), by=people.alice, kind=Kind.TASK)
-        folder = tmp_path / f"adapter-{task}"
-        teach(base, opinions(48), Settings(epochs=4, seed=number), folder, base_name="acme/tiny")
-        (folder / "README.md").write_text(ADAPTER_CARD.format(task=task))
-        repos[f"adapter-{task}"] = publish(people.bob, f"adapter-{task}", folder)
-    return repos
+from tests.publishing import do_jobs
 
 
 def recipe(method: str = "ties", **more: object) -> dict[str, object]:
