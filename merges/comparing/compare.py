@@ -79,7 +79,7 @@ class Comparison:
             {"name": item.name, "accuracies": {name: verdict.accuracy for name, verdict in verdicts.items()}}
             for item, verdicts in zip(self.inputs, everywhere, strict=True)
         ]
-        means = [sum(entry["accuracies"].values()) for entry in cross]
+        means = [sum(verdict.accuracy for verdict in verdicts.values()) for verdicts in everywhere]
         best = means.index(max(means))
         self._add("base", "control", "The base with each task's head", base, base, own)
         self._add("best_single", "control", f"Best single: {self.inputs[best].name}", everywhere[best], base, own)

@@ -23,7 +23,7 @@ def run(layer: Layer, parameters: Parameters) -> Delta:
         return weighted_sum(layer.deltas, [parameters["lambda"] * weight / total for weight in layer.weights])
     if any(gram.ndim == 1 for gram in known):
         known = [gram if gram.ndim == 1 else gram.diagonal() for gram in known]
-    moment = sum(weight * gram for weight, gram in zip(layer.weights, known, strict=True))
+    moment = np.sum([weight * gram for weight, gram in zip(layer.weights, known, strict=True)], axis=0)
     carried = [
         _times(delta, weight * gram) for delta, weight, gram in zip(layer.deltas, layer.weights, known, strict=True)
     ]

@@ -94,7 +94,7 @@ def _position(delta: Delta, size: float, number: int) -> int:
     for block in blocks(delta.shape):
         equal = np.flatnonzero(np.abs(delta.rows(block)) == size)
         if number <= equal.size:
-            return int(equal[number - 1]) + block.start * delta.shape[1]
+            return int(equal[number - 1] + block.start * delta.shape[1])
         number -= equal.size
     raise AssertionError("unreachable")
 

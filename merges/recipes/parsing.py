@@ -210,7 +210,7 @@ class _Parser:
         return Output(
             form=form,
             rank=rank,
-            energy=float(energy) if _share(energy) else None,
+            energy=float(energy) if energy is not None and _share(energy) else None,
             max_bytes=most if type(most) is int else None,
             dtype=self.choice("output.dtype", entry.get("dtype", "float32"), DTYPES),
             heads=self.choice("output.heads", entry.get("heads", "keep"), HEADS),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -81,5 +81,5 @@ def open_sidecars(folder: Path, weights_sha256: str, open_files: ExitStack) -> S
         if path.is_file():
             file = open_files.enter_context(TensorFile(path))
             if file.header.metadata.get("weights_sha256") == weights_sha256:
-                found[cast("Statistic", kind)] = file
+                found[kind] = file
     return Sidecars(found)

@@ -67,7 +67,7 @@ def ask_for_comparison(
             arguments={}, owner=actor.account,
         )  # fmt: skip
         row = MergeComparison.objects.create(owner=actor.account, job=job, order=order)
-        row.rests_on.set({item.repo.pk for item in (*pinned, *tasks, base)})
+        row.rests_on.set({item.repo for item in (*pinned, *tasks, base)})
         record(actor.account, "compare_merges", job=str(job.pk))
     return row
 

@@ -64,8 +64,8 @@ def test_lambda_is_chosen_on_validation_and_said(people: People, lab: dict[str, 
     assert [trial["settings"]["lambda"] for trial in merge.report["trials"]] == [0.1, 1.0]
     best = max(merge.report["trials"], key=lambda trial: (trial["accuracies"]["acme/moods"], -trial["loss"]))
     assert merge.report["recipe"]["parameters"]["lambda"] == best["settings"]["lambda"]
+    raw["select"] = {"tasks": ["acme/moods"], "split": "test"}
     with pytest.raises(RecipeError, match="test split"):
-        raw["select"] = {"tasks": ["acme/moods"], "split": "test"}
         ask_for_merge(actor=actor_for(people.alice), raw=raw, target="alice/other")
 
 
