@@ -170,6 +170,39 @@ class Token(models.Model):
         return bool(self.repos)
 
 
+class DeviceLogin(models.Model):
+    """A program that shows a code and waits until a person lets it in; later, what its refresh token is checked by."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        ALLOWED = "allowed"
+        REFUSED = "refused"
+        SPENT = "spent"
+
+    secret = models.CharField(max_length=64, unique=True, help_text="sha256 of the device code.")
+    code = models.CharField(max_length=9, unique=True)
+    client = models.CharField(max_length=80, blank=True)
+    address = models.CharField(max_length=60, blank=True)
+    state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
+    scope = models.CharField(max_length=5, choices=Scope.choices, default=Scope.WRITE)
+    account = models.ForeignKey(Account, null=True, on_delete=models.CASCADE, related_name="device_logins")
+    token = models.ForeignKey(Token, null=True, on_delete=models.SET_NULL, related_name="+")
+    refresh = models.CharField(max_length=64, blank=True, db_index=True, help_text="sha256 of the refresh token.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    asked_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state="waiting") | models.Q(account__isnull=False), name="somebody_decided"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} ({self.state})"
+
+
 def create_person(*, name: str, email: str = "", password: str | None = None, **fields: Any) -> Account:
     """Make a person. Raises ValidationError on a bad name, IntegrityError if the name is taken."""
     names.check_account_name(name)

@@ -12,6 +12,7 @@ from hub.wire import (
     identity,
     info,
     lfs,
+    login,
     preupload,
     refs,
     repos,
@@ -80,6 +81,8 @@ def _api(rest: str, view: View) -> URLPattern:
 
 urlpatterns = [
     path("api/whoami-v2", identity.whoami),
+    path("oauth/device", login.device),
+    path("oauth/token", login.token),
     path("api/validate-yaml", identity.validate_yaml),
     path("api/agent-harnesses", identity.agent_harnesses),
     path("api/users/<str:name>/overview", identity.user_overview),

@@ -9,7 +9,19 @@ from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from hub.wire import converters
-from merges.pages import browse, compare, evaluations, jobs, merging, organisations, people, relatives, repo, review
+from merges.pages import (
+    browse,
+    compare,
+    device,
+    evaluations,
+    jobs,
+    merging,
+    organisations,
+    people,
+    relatives,
+    repo,
+    review,
+)
 
 assert converters  # importing registers the revision converter
 
@@ -52,6 +64,7 @@ urlpatterns = [
     path("new", people.new, name="new"),
     path("settings/profile", people.profile_settings),
     path("settings/tokens", people.tokens),
+    path("login/device", device.confirm, name="device"),
     path("settings/organisations", organisations.organisations),
     path("settings/organisations/<str:name>", organisations.organisation),
     *_repo("datasets/", {"task": True}),
