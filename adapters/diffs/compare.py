@@ -1,186 +1,211 @@
-"""Tensor by tensor: what was added, removed, reshaped, cast, changed or left as it was, and by how much.
+"""Tensor by tensor, update by update: what was added, removed, renamed, reshaped, cast, changed or left as it was.
 
-Sums run in float64 over chunks, so files of any size fit in little memory. Values that are not finite never enter a
-sum; they are counted. For nearly equal tensors 1 - cosine is computed without cancellation, with d = b - a:
-1 - cos = (|d|^2 - (|a| - |b|)^2) / (2 |a| |b|).
+Which things are put beside each other depends on the two sides: two checkpoints by tensor name, two adapters by module
+(their effect, not their factors), a base and an adapter by the base's weights, an adapter and a full checkpoint by the
+weights the adapter would make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from math import sqrt
-from pathlib import Path
-from typing import Literal
+from math import prod, sqrt
+from typing import Any
 
 import numpy as np
 
-from adapters.formats.values import NUMPY, Array, TensorFile, round_to
+from adapters.diffs import pairs, rows, updates, views
+from adapters.diffs.changes import Status, TensorChange
+from adapters.diffs.sides import OpenSide, Side, sides
+from adapters.diffs.views import Entry, View
+from adapters.formats.values import Array
 
-Status = Literal["added", "removed", "reshaped", "cast", "changed", "unchanged"]
-_CASTABLE = frozenset({"F64", "F32", "F16", "BF16"})
+VERSION = 1
+"""Raise it when numbers change their meaning: kept comparisons are then made again."""
+Known = Mapping[tuple[str, str], dict[str, Any]]
+Learn = Callable[[str, str, dict[str, Any]], None]
+Progress = Callable[[int, int, str], None]
+
+
+def compare(
+    left: Side, right: Side, *, known: Known | None = None, learn: Learn | None = None, progress: Progress | None = None
+) -> list[TensorChange]:
+    """All changes between two sides, `left` the older: those of the right side in its order, then what was removed.
+
+    A pair with equal keys is `unchanged` and its values are never decoded. `known` holds numbers of pairs of keys
+    measured before; `learn(old key, new key, numbers)` hears of new ones. `progress(done, total, name)` may raise to
+    stop. Raises FormatError if a file breaks a rule of its format.
+    """
+    with ExitStack() as files:
+        old, new = _views(left, right, files)
+        partners = _partners(old, new)
+        work = _Work(left.config is None and right.config is not None and right.base is None, known or {}, learn)
+        total = sum(prod(entry.shape) for entry in new.values())
+        done, found = 0, []
+        for name, entry in new.items():
+            if progress:
+                progress(done, total, name)
+            found.append(_one(work, old.get(partners.get(name, "")), entry))
+            done += prod(entry.shape)
+        used = set(partners.values())
+        return found + [_alone(entry, "removed") for name, entry in old.items() if name not in used]
 
 
 @dataclass(frozen=True)
-class TensorChange:
-    """One tensor of either file; for `reshaped` and `cast` the old shape and type are kept beside the new.
+class _Work:
+    """What every step of one comparison needs. `on_base`: the right side is an adapter on the left one."""
 
-    relative_norm: |new - old| / |old| (None when old is all zero, or the numbers do not exist);
-    max_abs: largest |new - old|; cosine_distance: 1 - cos(old, new) in 0..2; share_changed: part of the elements that
-    differ; change_norm and old_norm: the two norms themselves; not_finite: elements NaN or infinite on either side.
-    """
-
-    name: str
-    status: Status
-    shape: tuple[int, ...]
-    dtype: str
-    relative_norm: float | None = None
-    max_abs: float | None = None
-    cosine_distance: float | None = None
-    share_changed: float | None = None
-    old_shape: tuple[int, ...] | None = None
-    old_dtype: str | None = None
-    change_norm: float | None = None
-    old_norm: float | None = None
-    not_finite: int = 0
-
-    @property
-    def count(self) -> int:
-        """Number of elements of the new tensor (of the old one when it was removed)."""
-        return int(np.prod(self.shape, dtype=np.int64))
+    on_base: bool
+    known: Known
+    learn: Learn | None
 
 
-def compare(left: Path, right: Path) -> list[TensorChange]:
-    """All tensors of two safetensors files, `left` the older: first those of the right file in its order, then removed.
-
-    A pair with equal bytes is `unchanged` and its values are never decoded. `cast` means another type whose values
-    are the old ones rounded. Raises FormatError if a file breaks a rule of its format.
-    """
-    with TensorFile(left) as old, TensorFile(right) as new:
-        changes = [_compare_one(old, new, name) for name in new.header.tensors]
-        changes += [
-            TensorChange(name, "removed", info.shape, info.dtype)
-            for name, info in old.header.tensors.items()
-            if name not in new.header.tensors
-        ]
-    return changes
+def _views(left: Side, right: Side, files: ExitStack) -> tuple[View, View]:
+    old, new = OpenSide(left, files), OpenSide(right, files)
+    if left.config and right.config:
+        return views.of_adapter(old), views.of_adapter(new)
+    if right.config:
+        base = OpenSide(right.base, files) if right.base else old
+        return views.tensors(old), views.applied(new, base)
+    if left.config:
+        base = OpenSide(left.base, files) if left.base else new
+        return views.applied(old, base), views.tensors(new)
+    return views.tensors(old), views.tensors(new)
 
 
-def _compare_one(old: TensorFile, new: TensorFile, name: str) -> TensorChange:
-    after = new.header.tensors[name]
-    before = old.header.tensors.get(name)
-    if before is None:
-        return TensorChange(name, "added", after.shape, after.dtype)
-    if before.shape != after.shape:
-        return TensorChange(name, "reshaped", after.shape, after.dtype, old_shape=before.shape, old_dtype=before.dtype)
-    if before.dtype == after.dtype and _same_bytes(old, new, name):
-        return TensorChange(name, "unchanged", after.shape, after.dtype, 0.0, 0.0, 0.0, 0.0)
-    if before.dtype not in NUMPY or after.dtype not in NUMPY:
-        return TensorChange(name, "changed", after.shape, after.dtype, old_dtype=before.dtype)
-    return _measure(old, new, name)
+def _partners(old: View, new: View) -> dict[str, str]:
+    """New name → old name: the same name, else the same bytes, else the same ending and shape."""
+    found = {name: name for name in new if name in old}
+    left = [name for name in old if name not in found]
+    right = [name for name in new if name not in found]
+    if not left or not right:
+        return found
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for name in left:
+        if key := old[name].key:
+            by_key[key].append(name)
+    for name in right:
+        if by_key and (same := by_key.get(new[name].key)):
+            found[name] = same.pop(0)
+    taken = set(found.values())
+    by_ending: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
+    for name in left:
+        if name not in taken:
+            for ending in _endings(name):
+                by_ending[ending, old[name].shape].append(name)
+    for name in right:
+        if name not in found:
+            match = next((ones for end in _endings(name) if (ones := by_ending.get((end, new[name].shape)))), [])
+            if len(match) == 1 and match[0] not in taken:
+                found[name] = match[0]
+                taken.add(match[0])
+    return found
 
 
-def _same_bytes(old: TensorFile, new: TensorFile, name: str) -> bool:
-    return all(a == b for a, b in zip(old.raw_chunks(name), new.raw_chunks(name), strict=True))
-
-
-@dataclass
-class _Sums:
-    """Running float64 sums over one pair of tensors a (old) and b (new)."""
-
-    old: float = 0.0
-    new: float = 0.0
-    product: float = 0.0
-    gap: float = 0.0
-    difference: float = 0.0
-    largest: float = 0.0
-    changed: int = 0
-    not_finite: int = 0
-    rounded: bool = True
-
-    def add(self, a: Array, b: Array) -> None:
-        """Take in one chunk of values as they were decoded."""
-        wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-        same = a == b
-        with np.errstate(over="ignore", invalid="ignore"):
-            all_finite = np.isfinite(np.dot(wide_a, wide_a)) and np.isfinite(np.dot(wide_b, wide_b))
-        if not all_finite:
-            same |= np.isnan(wide_a) & np.isnan(wide_b)
-            finite = np.isfinite(wide_a) & np.isfinite(wide_b)
-            self.not_finite += int(finite.size - np.count_nonzero(finite))
-            wide_a, wide_b = wide_a[finite], wide_b[finite]
-        self.changed += int(same.size - np.count_nonzero(same))
-        self._add_finite(wide_a, wide_b)
-
-    def _add_finite(self, a: Array, b: Array) -> None:
-        if not a.size:
+def _endings(name: str) -> Iterator[str]:
+    """The name without up to three leading parts; a layer's number and the word before it are never dropped."""
+    parts = name.split(".")
+    for dropped in range(min(3, len(parts) - 2) + 1):
+        if any(part.isdecimal() for part in parts[: dropped + 1]):
             return
-        with np.errstate(over="ignore", invalid="ignore"):
-            difference = b - a
-            self.old += float(np.dot(a, a))
-            self.new += float(np.dot(b, b))
-            self.product += float(np.dot(a, b))
-            self.difference += float(np.dot(difference, difference))
-            self.gap += float(np.dot(difference, a + b))
-        self.largest = max(self.largest, float(difference.max()), -float(difference.min()))
+        yield ".".join(parts[dropped:])
 
 
-def _measure(old: TensorFile, new: TensorFile, name: str) -> TensorChange:
-    before, after = old.header.tensors[name], new.header.tensors[name]
-    sums = _Sums()
-    may_be_cast = before.dtype != after.dtype and {before.dtype, after.dtype} <= _CASTABLE
-    for a, b in _pairs(old, new, name):
-        sums.add(a, b)
-        if may_be_cast and sums.rounded:
-            sums.rounded = _is_cast(a, b, before.dtype, after.dtype)
-    exact = before.dtype != after.dtype and sums.changed == 0
-    status: Status = "cast" if (may_be_cast and sums.rounded) or exact else "changed"
-    old_norm, change_norm = sqrt(sums.old), sqrt(sums.difference)
-    return TensorChange(
-        name,
-        status,
-        after.shape,
-        after.dtype,
-        relative_norm=_ratio(change_norm, old_norm),
-        max_abs=_number(sums.largest),
-        cosine_distance=_cosine_distance(sums),
-        share_changed=sums.changed / after.count if after.count else 0.0,
-        old_dtype=before.dtype,
-        change_norm=_number(change_norm),
-        old_norm=_number(old_norm),
-        not_finite=sums.not_finite,
-    )
+def _one(work: _Work, before: Entry | None, after: Entry) -> TensorChange:
+    if before is None:
+        return _alone(after, "added")
+    moved = before.name != after.name
+    fields: dict[str, Any] = {
+        "name": after.name, "shape": after.shape, "dtype": after.dtype, "unit": after.unit,
+        "old_name": before.name if moved else None,
+        "old_dtype": before.dtype if before.dtype != after.dtype else None,
+        "old_key": before.key, "new_key": after.key,
+    }  # fmt: skip
+    if before.unit != after.unit or before.shape != after.shape:
+        return TensorChange(status="reshaped", old_shape=before.shape, **fields | _rows(before, after))
+    if before.key and before.key == after.key:
+        same = {"relative_norm": 0.0, "max_abs": 0.0, "cosine_distance": 0.0, "share_changed": 0.0, "exact": True}
+        if not moved:
+            return TensorChange(status="unchanged", **fields, **same)
+        words = f"The same bytes as {before.name} had."
+        return TensorChange(status="renamed", update="moved", evidence=words, **fields, **same)
+    if not (before.readable and after.readable):
+        return TensorChange(status="changed", **fields)
+    return TensorChange(**fields | _numbers(work, before, after))
 
 
-def _pairs(old: TensorFile, new: TensorFile, name: str) -> Iterator[tuple[Array, Array]]:
-    return zip(old.chunks(name), new.chunks(name), strict=True)
+def _numbers(work: _Work, before: Entry, after: Entry) -> dict[str, Any]:
+    pair = (before.key, after.key)
+    if all(pair) and pair in work.known:
+        return dict(work.known[pair])
+    if after.unit == "update":
+        return _updated(work, before, after)
+    if work.on_base and after.update and after.side:
+        norm = sqrt(sum(_squared(block) for block in before.rows()))
+        numbers = updates.on_base(after.side, after.update, before.rows, sides(before.shape), norm)
+        return numbers | {"parts": _parts(after)}
+    numbers = pairs.measure(before.rows, after.rows, sides(after.shape), before.dtype, after.dtype)
+    if all(pair) and work.learn:
+        work.learn(*pair, numbers)
+    return numbers | ({"parts": _parts(after)} if not after.key else {})
 
 
-def _is_cast(a: Array, b: Array, old_dtype: str, new_dtype: str) -> bool:
-    """Whether one side is the other after rounding, in either direction."""
-    down = np.array_equal(round_to(a, new_dtype), b, equal_nan=True)
-    return down or np.array_equal(a, round_to(b, old_dtype), equal_nan=True)
+def _updated(work: _Work, before: Entry, after: Entry) -> dict[str, Any]:
+    """Two updates of one module: their effect, and the stored factors behind it."""
+    assert before.side
+    assert after.side
+    assert before.update
+    assert after.update
+    one, other = views.tensors(before.side, iter(before.stored)), views.tensors(after.side, iter(after.stored))
+    inside = [_one(work, one[old], other[new]) for old, new in zip(before.stored, after.stored, strict=True)]
+    parts = tuple({"name": change.name, "status": change.status, "shape": list(change.shape), "dtype": change.dtype,
+                   "relative_norm": change.relative_norm, "old_key": change.old_key, "new_key": change.new_key,
+                   "old_shape": list(change.old_shape or change.shape)} for change in inside)  # fmt: skip
+    if all(change.status == "unchanged" for change in inside) and before.update.scaling == after.update.scaling:
+        return {"status": "unchanged", "relative_norm": 0.0, "max_abs": 0.0, "cosine_distance": 0.0,
+                "share_changed": 0.0, "exact": True, "parts": parts}  # fmt: skip
+    return updates.compare_updates(before.side, before.update, after.side, after.update) | {"parts": parts}
 
 
-def _ratio(change: float, old: float) -> float | None:
-    if change == 0:
-        return 0.0
-    return _number(change / old) if old > 0 else None
+def _alone(entry: Entry, status: Status) -> TensorChange:
+    """Something only one side has. An update still says how large its effect is."""
+    more: dict[str, Any] = {"parts": _parts(entry)} if entry.update else {}
+    if entry.unit == "update" and entry.update and entry.side:
+        found = updates.spectrum_of(*updates.factors(entry.side, entry.update))
+        norm = "new_norm" if status == "added" else "old_norm"
+        more |= {norm: pairs.number(found.energy**0.5), "change_norm": pairs.number(found.energy**0.5),
+                 "spectrum": found.facts()}  # fmt: skip
+    key = "new_key" if status == "added" else "old_key"
+    return TensorChange(entry.name, status, entry.shape, entry.dtype, unit=entry.unit, **{key: entry.key}, **more)
 
 
-def _cosine_distance(sums: _Sums) -> float | None:
-    old, new = sqrt(sums.old), sqrt(sums.new)
-    if old == 0 and new == 0:
-        return 0.0
-    if old == 0 or new == 0:
-        return 1.0
-    if sums.difference < 0.1 * sums.old:
-        lengths = sums.gap / (old + new)
-        distance = _number((sums.difference - lengths**2) / (2 * old * new))
-    else:
-        distance = _number(1 - sums.product / old / new)
-    return None if distance is None else min(2.0, max(0.0, distance))
+def _parts(entry: Entry) -> tuple[dict[str, Any], ...]:
+    if entry.side is None:
+        return ()
+    return tuple(
+        {"name": name, "dtype": entry.side.info(name).dtype, "shape": list(entry.side.info(name).shape),
+         "new_key": entry.side.key(name)}
+        for name in entry.stored
+    )  # fmt: skip
 
 
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _rows(before: Entry, after: Entry) -> dict[str, Any]:
+    """What became of the rows, where only their number differs."""
+    if before.raw_rows is None or after.raw_rows is None or before.dtype != after.dtype:
+        return {}
+    if len(before.shape) < 2 or before.shape[1:] != after.shape[1:]:
+        return {}
+    found = rows.match(before.raw_rows(), after.raw_rows())
+    words = rows.describe(found)
+    if words is None:
+        return {}
+    exact = not found.added
+    return {"update": "rows", "evidence": words, "exact": exact, "rows_changed": len(found.added) + len(found.removed)}
+
+
+def _squared(block: Array) -> float:
+    wide = block.astype(np.float64)
+    wide[~np.isfinite(wide)] = 0.0
+    return float(np.vdot(wide, wide))

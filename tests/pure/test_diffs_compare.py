@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save
 
-from adapters.diffs import TensorChange, compare, summary
+from adapters.diffs import Side, TensorChange, compare, summary
 from adapters.diffs.summary import percent
 from adapters.formats import values
 from adapters.formats.errors import FormatError
@@ -19,7 +19,7 @@ from tests.make_adapters import lora_tensors, raw_file
 def diff(folder: Path, old: dict | bytes, new: dict | bytes) -> dict[str, TensorChange]:
     for name, tensors in (("old", old), ("new", new)):
         (folder / name).write_bytes(tensors if isinstance(tensors, bytes) else save(tensors))
-    return {change.name: change for change in compare(folder / "old", folder / "new")}
+    return {change.name: change for change in compare(Side([folder / "old"]), Side([folder / "new"]))}
 
 
 def test_every_status(tmp_path: Path) -> None:
