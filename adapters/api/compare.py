@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from adapters.catalog.comparing import compare_files, tensor_changes
+from adapters.catalog import comparing, naming
+from adapters.catalog.comparing import Compared
 from hub.accounts.actor import Actor
-from hub.repos import trees
 from hub.repos.models import Commit, Repo
 from hub.rest.door import Door
 from hub.rest.shapes import Shape
@@ -19,6 +21,9 @@ SIDES = [
     OpenApiParameter(side, str, required=True, description="owner/name@revision; tasks/owner/name@revision for a task.")
     for side in ("left", "right")
 ]
+UNCHANGED = OpenApiParameter("unchanged", bool, description="Also list tensors that did not change.")
+STATUSES = ["added", "removed", "renamed", "reshaped", "cast", "equivalent", "changed", "unchanged"]
+UPDATES = ["", "cast", "rows", "scale", "sparse", "low_rank", "mean", "dense", "factors", "moved"]
 
 
 class Side(Shape):
@@ -35,21 +40,46 @@ class FileChangeRow(Shape):
 
 
 class TensorChangeRow(Shape):
+    """One tensor, or (`unit` update) what an adapter does to one module. Norms are of float64 sums.
+
+    `update` is a guess at the kind of change with its `evidence`; `exact` where that kind rebuilds every bit.
+    """
+
     name = serializers.CharField()
-    status = serializers.CharField()
-    shape = serializers.JSONField()
-    dtype = serializers.JSONField()
+    unit = serializers.ChoiceField(["tensor", "update"])
+    status = serializers.ChoiceField(STATUSES)
+    shape = serializers.ListField(child=serializers.IntegerField())
+    dtype = serializers.CharField()
+    old_name = serializers.CharField(allow_null=True)
+    old_shape = serializers.ListField(child=serializers.IntegerField(), allow_null=True)
+    old_dtype = serializers.CharField(allow_null=True)
     relative_norm = serializers.FloatField(allow_null=True)
     max_abs = serializers.FloatField(allow_null=True)
     cosine_distance = serializers.FloatField(allow_null=True)
     share_changed = serializers.FloatField(allow_null=True)
+    rows_changed = serializers.IntegerField(allow_null=True)
+    change_norm = serializers.FloatField(allow_null=True)
+    old_norm = serializers.FloatField(allow_null=True)
+    new_norm = serializers.FloatField(allow_null=True)
+    not_finite = serializers.IntegerField()
+    spectrum = serializers.DictField(
+        help_text="Of the change: effective_rank, rank_90, stable_rank, ranks_at_least, singular_values."
+    )
+    update = serializers.ChoiceField(UPDATES)
+    evidence = serializers.CharField(allow_blank=True)
+    exact = serializers.BooleanField()
+    parts = serializers.ListField(child=serializers.DictField(), help_text="The stored tensors behind an update.")
 
 
 class WeightsRow(Shape):
-    """Tensors of one file. With a `job` they are being compared; ask again when it has ended."""
+    """The weights of one folder. With a `job` they are being compared; ask again when it has ended."""
 
-    path = serializers.CharField()
+    folder = serializers.CharField(help_text="Empty for the top.")
+    left = Side()
+    right = Side()
     summary = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Tensors by status.")
     tensors = TensorChangeRow(many=True)
     job = serializers.UUIDField(allow_null=True)
 
@@ -62,28 +92,49 @@ class CompareDetail(Shape):
 
 
 def revision_named(actor: Actor, text: str) -> tuple[Repo, Commit]:
-    """The repo and commit of `[tasks/]owner/name[@revision]`. Raises NotFound, RevisionNotFound."""
-    name, _, revision = text.partition("@")
-    task, name = name.startswith("tasks/"), name.removeprefix("tasks/")
-    repos = Repo.objects.with_id(name).visible_to(actor).select_related("owner")
-    repo = (repos.tasks() if task else repos.models()).first() if name.count("/") == 1 else None
-    if repo is None:
-        raise NotFound(f"There is no repo '{text[:200]}' that you may read; write owner/name@revision.")
-    return repo, trees.resolve_commit(repo, revision or None)
+    """`naming.revision_named` for a door. Raises NotFound, RevisionNotFound."""
+    try:
+        return naming.revision_named(actor, text)
+    except naming.NotFound as error:
+        raise NotFound(str(error)) from error
 
 
 class CompareDoor(Door):
-    @extend_schema(parameters=SIDES, responses=CompareDetail, summary="Compare two revisions")
+    @extend_schema(parameters=[*SIDES, UNCHANGED], responses=CompareDetail, summary="Compare two revisions")
     def get(self, request: Request) -> Response:
-        """Files at once; tensors of changed weights once a job has compared them (asked for by a known person)."""
+        """Files at once; weights once a job has compared them (asked for by a known person).
+
+        Two adapters are compared by what they do (scaling·B·A), not by their factors; a base and an adapter by what
+        the adapter does to each weight; an adapter and a full checkpoint by the weights the adapter would make.
+        """
         left, before = revision_named(self.actor, request.query_params.get("left", ""))
         right, after = revision_named(self.actor, request.query_params.get("right", ""))
-        files = compare_files(left, before, right, after)
-        weights = [
-            {"path": change.path, "summary": found.summary if found else "", "tensors": found.changes if found else [],
-             "job": job.pk if job else None}
-            for change, found, job in tensor_changes(files, self.actor, left if left.private else right)
-        ]  # fmt: skip
-        sides = {"left": {"repo": left.full_name, "commit": before.sha}, "right": {"repo": right.full_name,
-                 "commit": after.sha}}  # fmt: skip
-        return Response(CompareDetail({**sides, "files": files, "weights": weights}).data)
+        whole = request.query_params.get("unchanged", "") in ("1", "true", "yes")
+        found = comparing.every(self.actor, comparing.pairs(self.actor, left, before, right, after))
+        answer = {
+            "left": _side(left, before), "right": _side(right, after),
+            "files": comparing.compare_files(left, before, right, after),
+            "weights": [_weights(item, whole) for item in found],
+        }  # fmt: skip
+        return Response(CompareDetail(answer).data)
+
+
+def _side(repo: Repo, commit: Commit) -> dict[str, str]:
+    return {"repo": repo.full_name, "commit": commit.sha}
+
+
+def _weights(item: Compared, whole: bool) -> dict[str, Any]:
+    kept = item.comparison.changes if item.comparison else []
+    counts: dict[str, int] = {}
+    for row in kept:
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+    return {
+        "folder": item.pair.right.folder,
+        "left": _side(item.pair.left.repo, item.pair.left.commit),
+        "right": _side(item.pair.right.repo, item.pair.right.commit),
+        "summary": item.comparison.summary if item.comparison else "",
+        "warnings": item.comparison.warnings if item.comparison else [],
+        "counts": counts,
+        "tensors": [comparing.unpacked(row) for row in kept if whole or row["status"] != "unchanged"],
+        "job": item.job.pk if item.job and item.comparison is None else None,
+    }

@@ -1,24 +1,28 @@
-"""What changed between two revisions: files from git ids at once, tensors by the job `adapters.compare`."""
+"""What changed between two revisions: files from git ids at once, weights by the job `adapters.compare`."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from adapters.catalog import local
-from adapters.diffs import compare, summary
-from adapters.models import Comparison
-from hub.accounts.actor import Actor
-from hub.jobs.models import Job
+from adapters.catalog import manifests
+from adapters.catalog import weights as weights_of
+from adapters.catalog.weights import Weights
+from adapters.diffs import VERSION, TensorChange, compare, summary, warnings
+from adapters.formats.errors import FormatError
+from adapters.models import Comparison, TensorPair
+from hub.accounts.actor import NOBODY, Actor
+from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
-from hub.jobs.running import Running
+from hub.jobs.running import JobFailed, Running
 from hub.repos import trees
 from hub.repos.models import Commit, Repo
-from hub.store.models import Blob
 
 MAX_TEXT = 200_000
+LEARNED = 64
+"""So many new pairs are written down at a time: a cancelled comparison loses no more."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,6 @@ class FileChange:
     status: str
     left: trees.File | None
     right: trees.File | None
-
-    @property
-    def is_weights(self) -> bool:
-        return self.path.endswith(local.WEIGHTS)
 
     @property
     def text(self) -> list[str]:
@@ -62,39 +62,170 @@ def _status(old: trees.File | None, new: trees.File | None) -> str:
     return "unchanged" if old.sha == new.sha else "changed"
 
 
-def tensor_changes(
-    changes: list[FileChange], actor: Actor, repo: Repo
-) -> Iterator[tuple[FileChange, Comparison | None, Job | None]]:
-    """For each changed weights file: its comparison if there is one, else the job that makes it (for known people)."""
-    for change in changes:
-        if not (change.is_weights and change.status == "changed" and change.left and change.right):
-            continue
-        if change.left.blob is None or change.right.blob is None:
-            continue
-        left, right = change.left.blob.sha256, change.right.blob.sha256
-        comparison = Comparison.objects.filter(left=left, right=right).first()
-        yield change, comparison, _queue(left, right, actor, repo) if comparison is None and actor.is_known else None
+@dataclass(frozen=True)
+class Pair:
+    """Two weights to be compared, `left` the older or the base. `base` is what an adapter is applied to, if needed."""
+
+    left: Weights
+    right: Weights
+    base: Weights | None = None
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """What the comparison is kept under. A base that is one of the two sides needs no mention."""
+        left, right = self.left.fingerprint, self.right.fingerprint
+        if self.base is None:
+            return left, right
+        return left, weights_of.joined(right, self.base.fingerprint)
+
+    @property
+    def same(self) -> bool:
+        """Equal bytes under an equal configuration."""
+        return self.left.fingerprint == self.right.fingerprint
+
+    @property
+    def about(self) -> Repo:
+        """The repo whose readers may know of the job: a private one if there is one."""
+        return self.left.repo if self.left.repo.private else self.right.repo
 
 
-def _queue(left: str, right: str, actor: Actor, repo: Repo) -> Job:
+@dataclass(frozen=True)
+class Compared:
+    """A pair with its comparison if there is one, else the job that makes it (None: nobody asked yet)."""
+
+    pair: Pair
+    comparison: Comparison | None
+    job: Job | None
+
+
+def pairs(actor: Actor, left_repo: Repo, left: Commit, right_repo: Repo, right: Commit) -> list[Pair]:
+    """The weights that both revisions have in a folder of the same name and that differ.
+
+    A base and an adapter are put in this order, whichever way they were asked for.
+    """
+    old, new = weights_of.weights(left_repo, left), weights_of.weights(right_repo, right)
+    found = [_paired(old[folder], new[folder], actor) for folder in old if folder in new]
+    return [pair for pair in found if not pair.same]
+
+
+def _paired(one: Weights, other: Weights, actor: Actor) -> Pair:
+    if bool(one.config) == bool(other.config):
+        return Pair(one, other)
+    adapter, checkpoint = (one, other) if one.config else (other, one)
+    named = weights_of.base_of(adapter, actor)
+    if named is None or named.repo.pk == checkpoint.repo.pk:
+        return Pair(checkpoint, adapter)
+    return Pair(one, other, named)
+
+
+def compared(actor: Actor, pair: Pair, *, ask: bool = True) -> Compared:
+    """The comparison, or the job that makes it: found for everybody, queued for known people if they `ask`."""
+    left, right = pair.fingerprints
+    comparison = Comparison.objects.filter(left=left, right=right).first()
+    if comparison:
+        return Compared(pair, comparison, None)
+    if not ask or not actor.is_known:
+        return Compared(pair, None, Job.objects.filter(key=_key(pair)).first())
+    return Compared(pair, None, queue(pair, actor))
+
+
+def queue(pair: Pair, actor: Actor = NOBODY) -> Job:
+    """The job that compares a pair; the same pair once."""
+    base = pair.base.place if pair.base else None
     return enqueue(
         "adapters.compare",
-        title=f"Compare weights of {repo.full_name}",
-        arguments={"left": left, "right": right},
+        title=f"Compare weights of {pair.about.full_name}",
+        arguments={"left": pair.left.place, "right": pair.right.place, "base": base},
         owner=actor.account,
-        repo=repo,
-        key=f"compare:{repo.pk}:{left}:{right}",
+        repo=pair.about,
+        key=_key(pair),
     )
 
 
+def again(actor: Actor, pair: Pair) -> Job:
+    """Compare once more what failed or was cancelled."""
+    Job.objects.filter(key=_key(pair), state__in=(State.FAILED, State.CANCELLED)).update(key=None)
+    return queue(pair, actor)
+
+
+def _key(pair: Pair) -> str:
+    left, right = pair.fingerprints
+    return f"compare:{pair.about.pk}:{left}:{right}"
+
+
 def run(running: Running) -> dict[str, Any]:
-    """The job: compare two safetensors files tensor by tensor and keep the result by their hashes."""
-    left, right = running.arguments["left"], running.arguments["right"]
-    paths = [local.cached(Blob.objects.get(pk=sha256)) for sha256 in (left, right)]
-    changes = compare(*paths)
+    """The job: compare two weights, keep the result by their fingerprints, and pairs of tensors as they come."""
+    places = running.arguments
+    left, right = (weights_of.find(places[side]) for side in ("left", "right"))
+    base = weights_of.find(places["base"]) if places.get("base") else None
+    if left is None or right is None:
+        raise JobFailed("One of the two revisions is not there any more.")
+    pair = Pair(left, right, base)
+    changes = _compare(pair, running)
     with running.adopt():
+        old, new = pair.fingerprints
         Comparison.objects.update_or_create(
-            left=left, right=right,
-            defaults={"changes": [asdict(change) for change in changes], "summary": summary(changes)[:500]},
+            left=old, right=new,
+            defaults={"changes": [packed(change) for change in changes], "summary": summary(changes)[:500],
+                      "warnings": warnings(changes)},
         )  # fmt: skip
     return {"tensors": len(changes)}
+
+
+def _compare(pair: Pair, running: Running) -> list[TensorChange]:
+    for part in filter(None, (pair.left, pair.right, pair.base)):
+        manifests.ensure(part.blobs, running, lambda done, total: running.progress(done, total, "Reading tensors"))
+    learned: list[TensorPair] = []
+
+    def learn(old: str, new: str, numbers: dict[str, Any]) -> None:
+        learned.append(TensorPair(old=old, new=new, version=VERSION, numbers=numbers))
+        if len(learned) >= LEARNED:
+            _keep(learned)
+
+    try:
+        old = weights_of.opened(pair.left, pair.base if pair.left.config else None)
+        new = weights_of.opened(pair.right, pair.base if pair.right.config else None)
+        return compare(old, new, known=_Known(old.keys.values(), new.keys.values()), learn=learn,
+                       progress=running.progress)  # fmt: skip
+    except (FormatError, ValueError) as error:
+        raise JobFailed(str(error)) from error
+    finally:
+        _keep(learned)
+
+
+def _keep(learned: list[TensorPair]) -> None:
+    TensorPair.objects.bulk_create(learned, ignore_conflicts=True)
+    learned.clear()
+
+
+class _Known(dict[tuple[str, str], dict[str, Any]]):
+    """Pairs measured before, among the tensors of two sides."""
+
+    def __init__(self, old: Any, new: Any) -> None:
+        rows = TensorPair.objects.filter(old__in=set(old), new__in=set(new), version=VERSION)
+        super().__init__({(row.old, row.new): row.numbers for row in rows.iterator()})
+
+
+def packed(change: TensorChange) -> dict[str, Any]:
+    """A change as kept: what has its default value is left out."""
+    row: dict[str, Any] = {}
+    for item in fields(change):
+        value = getattr(change, item.name)
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if value != default or (item.default is MISSING and item.default_factory is MISSING):
+            row[item.name] = list(value) if isinstance(value, tuple) else value
+    return row
+
+
+def unpacked(row: dict[str, Any]) -> dict[str, Any]:
+    """A kept change with every field."""
+    whole: dict[str, Any] = {}
+    for item in fields(TensorChange):
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        whole[item.name] = row.get(item.name, None if default is MISSING else default)
+    return whole
+
+
+def every(actor: Actor, found: list[Pair], *, ask: bool = True) -> Iterator[Compared]:
+    """`compared` of each."""
+    return (compared(actor, pair, ask=ask) for pair in found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapters.catalog import bases, local, placing_queue, tagging
+from adapters.catalog import bases, comparing, local, manifests, placing_queue, tagging, weights
 from adapters.formats.card_rules import validate_model_card
 from adapters.formats.errors import FormatError
 from adapters.formats.findings import Finding, Verdict
@@ -47,7 +47,19 @@ def run(running: Running) -> dict[str, Any]:
     with running.adopt():
         _write(repo, commit, seen, running)
         placing_queue.queue(repo, commit, running.job.owner)
+    _look_inside(repo, commit, running)
     return {"verdicts": {finding.name: finding.verdict for finding in seen.findings}}
+
+
+def _look_inside(repo: Repo, commit: Commit, running: Running) -> None:
+    """Manifests of the weights, then (in a job of its own) what the commit changed in them."""
+    found = weights.weights(repo, commit)
+    blobs = [blob for group in found.values() for blob in group.blobs]
+    manifests.ensure(blobs, running, lambda done, total: running.progress(done, total, "Reading tensors"))
+    parent = Commit.objects.filter(repo=repo, sha=commit.parents[0]).first() if commit.parents else None
+    if parent:
+        for pair in comparing.pairs(actor_for(repo.owner), repo, parent, repo, commit):
+            comparing.queue(pair)
 
 
 def kind_at(repo: Repo, commit: Commit) -> str:

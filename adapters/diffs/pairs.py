@@ -96,17 +96,17 @@ class _Sums:
 
     def _add_finite(self, a: Array, b: Array, differs: bool) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            self.old += float(np.vdot(a, a))
+            self.old += _dot(a, a)
             if not differs:
-                self.new += float(np.vdot(b, b))
-                self.product += float(np.vdot(a, b))
+                self.new += _dot(b, b)
+                self.product += _dot(a, b)
                 self._add_axes(a, b)
                 return
             d = b - a
-            self.new += float(np.vdot(b, b))
-            self.product += float(np.vdot(a, b))
-            self.difference += float(np.vdot(d, d))
-            self.gap += float(np.vdot(d, a + b))
+            self.new += _dot(b, b)
+            self.product += _dot(a, b)
+            self.difference += _dot(d, d)
+            self.gap += _dot(d, a + b)
             self._add_axes(a, b)
         self.largest = max(self.largest, float(d.max()), -float(d.min()))
 
@@ -127,9 +127,14 @@ class _Sums:
         return np.concatenate(self._rows, axis=1) if self._rows else None
 
 
+def _dot(a: Array, b: Array) -> float:
+    """Σ aᵢⱼbᵢⱼ, without BLAS: on blocks of this size its threads cost more than they give."""
+    return float(np.einsum("ij,ij->", a, b))
+
+
 def _all_finite(a: Array, b: Array) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.vdot(a, a)) and np.isfinite(np.vdot(b, b)))
+        return bool(np.isfinite(_dot(a, a)) and np.isfinite(_dot(b, b)))
 
 
 def _is_cast(a: Array, b: Array, old_dtype: str, new_dtype: str) -> bool:

@@ -57,6 +57,25 @@ def percent(share: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f}%".replace("-", "\u2212")
 
 
+def share(part: float | None) -> str:
+    """A share in per cent that never rounds to nothing: 0.0782 -> "7.8%", 0.0004 -> "0.04%", 1e-9 -> "<0.001%"."""
+    if part is None or part != part:
+        return DASH
+    value = abs(part) * 100
+    if 0 < value < 0.001:
+        return "<0.001%"
+    return percent(part, 1 if value >= 1 or value == 0 else 2 if value >= 0.1 else 3)
+
+
+def significant(number: float | None, digits: int = 3) -> str:
+    """A number by its first digits, whatever its size: 0.001234 -> "0.00123", 2.5e-9 -> "2.5e−9"."""
+    if number is None:
+        return DASH
+    text = f"{number:.{digits}g}"
+    mantissa, _, exponent = text.partition("e")
+    return (f"{mantissa}e{int(exponent)}" if exponent else text).replace("-", "\u2212")
+
+
 def signed(number: float | None, digits: int = 3) -> str:
     """A difference with its sign: 0.0312 -> "+0.031", -0.2 -> "−0.200"."""
     if number is None:

@@ -6,7 +6,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from adapters.catalog.comparing import compare_files
 from hub.repos import trees
 from hub.repos.changes import Inline, Put
 from hub.repos.commits import commit
@@ -15,7 +14,7 @@ from hub.review import change_requests, decisions
 from hub.review import queue as review_queue
 from hub.review.models import ChangeRequest, State
 from hub.rights import Verb, can
-from merges.pages.compare import tensor_rows
+from merges.pages import diff_view
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
 
 
@@ -47,11 +46,10 @@ def change_request(request: HttpRequest, owner: str, name: str, number: int, tas
     row, actor = _request_or_404(repo, number), actor_of(request)
     head = trees.resolve_commit(repo, row.ref)
     base = Commit.objects.get(repo=repo, sha=row.base)
-    files = [change for change in compare_files(repo, base, repo, head) if change.status != "unchanged"]
-    weights, waiting = tensor_rows(request, files, repo)
+    ends = diff_view.Ends(repo, base, repo, head, row.get_absolute_url())
     return repo_page(
         request, "work/change_request.html", repo, "discussions",
-        row=row, head=head, files=files, weights=weights, waiting=waiting, checks=decisions.checks_of(row),
+        **diff_view.context(request, actor, ends), row=row, head=head, checks=decisions.checks_of(row),
         comments=row.comments.select_related("author"), conflicts=change_requests.conflicts(row),
         may_decide=row.state == State.OPEN and decisions.may_decide(actor, row),
         may_steer=change_requests.may_steer(actor, row),

@@ -54,6 +54,8 @@ urlpatterns = [
     path("browse", browse.browse, name="browse"),
     path("tasks", browse.browse, {"kind": "task"}, name="tasks"),
     path("merge", merging.merge, name="merge"),
+    path("compare", compare.across, name="compare"),
+    path("compare/again", compare.again),
     path("jobs", jobs.jobs, name="jobs"),
     path("jobs/<uuid:pk>", jobs.job, name="job"),
     path("jobs/<uuid:pk>/cancel", jobs.cancel),

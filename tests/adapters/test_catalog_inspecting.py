@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-from adapters.catalog.comparing import compare_files, tensor_changes
-from adapters.models import Comparison, Inspection, Lineage
+from adapters.catalog.comparing import compare_files, compared, pairs
+from adapters.models import Comparison, Held, Inspection, Lineage
 from hub.jobs.models import Job
 from hub.repos import trees
 from hub.repos.models import Kind, Repo
 from hub.review.models import Check
 from tests.make_adapters import TASK_CARD, lora_tensors, unsound_adapters, write_adapter, write_base
 from tests.people import People, put
-from tests.publishing import do_jobs, publish, push
+from tests.publishing import publish, push
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
 
 
 def verdicts(repo: Repo) -> dict[str, str]:
@@ -104,14 +106,12 @@ def test_comparing_two_revisions(people: People, tmp_path: Path) -> None:
         ("adapter_model.safetensors", "changed"), ("notes.txt", "added"),
     ]  # fmt: skip
     assert next(change for change in changes if change.path == "notes.txt").text[-1] == "+hello"
-    ((_change, comparison, job),) = tensor_changes(changes, people.actor("bob"), repo)
-    assert comparison is None
-    assert job is not None
-    do_jobs()
-    ((_change, comparison, job),) = tensor_changes(changes, people.actor("bob"), repo)
-    assert job is None
-    assert comparison is not None
-    row = next(row for row in comparison.changes if row["name"] == name)
-    assert (row["status"], round(row["relative_norm"], 5)) == ("changed", 1.0)
+    (pair,) = pairs(people.actor("bob"), repo, first, repo, last)
+    found = compared(people.actor("bob"), pair)
+    assert found.job is None
+    assert found.comparison is not None  # made when the commit was inspected
+    row = next(row for row in found.comparison.changes if row["name"] == QUERY)
+    assert (row["status"], row["update"], round(row["relative_norm"], 5)) == ("changed", "scale", 1.0)
     assert Comparison.objects.count() == 1
     assert second.sha != first.sha
+    assert Held.objects.filter(tensor__in=Held.objects.filter(name="base_model.model.classifier.bias").values("tensor"))

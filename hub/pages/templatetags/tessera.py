@@ -49,6 +49,8 @@ STATES: dict[str, State] = {
     "changed": State("warn", "circle-dot", "Changed"),
     "reshaped": State("warn", "circle-dot", "Reshaped"),
     "cast": State("warn", "circle-dot", "Cast"),
+    "renamed": State("idle", "arrow-right", "Renamed"),
+    "equivalent": State("pass", "circle-check", "Same effect"),
     "unchanged": State("idle", "circle-dashed", "Unchanged"),
     "private": State("idle", "lock", "Private"),
 }
@@ -70,7 +72,7 @@ def _number_filter(name: str, write: Callable[..., str]) -> None:
     register.filter(name, show)
 
 
-for _name in ("filesize", "compact", "thousands", "percent", "signed", "duration", "decimals"):
+for _name in ("filesize", "compact", "thousands", "percent", "share", "significant", "signed", "duration", "decimals"):
     _number_filter(_name, getattr(units, _name))
 
 
