@@ -126,7 +126,7 @@ def _one(work: _Work, before: Entry | None, after: Entry) -> TensorChange:
     if before.unit != after.unit or before.shape != after.shape:
         return TensorChange(status="reshaped", old_shape=before.shape, **fields | _rows(before, after))
     if before.key and before.key == after.key:
-        same = {"relative_norm": 0.0, "max_abs": 0.0, "cosine_distance": 0.0, "share_changed": 0.0, "exact": True}
+        same: dict[str, Any] = {"relative_norm": 0.0, "max_abs": 0.0, "cosine_distance": 0.0, "share_changed": 0.0, "exact": True}
         if not moved:
             return TensorChange(status="unchanged", **fields, **same)
         words = f"The same bytes as {before.name} had."
@@ -177,8 +177,8 @@ def _alone(entry: Entry, status: Status) -> TensorChange:
         norm = "new_norm" if status == "added" else "old_norm"
         more |= {norm: pairs.number(found.energy**0.5), "change_norm": pairs.number(found.energy**0.5),
                  "spectrum": found.facts()}  # fmt: skip
-    key = "new_key" if status == "added" else "old_key"
-    return TensorChange(entry.name, status, entry.shape, entry.dtype, unit=entry.unit, **{key: entry.key}, **more)
+    more["new_key" if status == "added" else "old_key"] = entry.key
+    return TensorChange(entry.name, status, entry.shape, entry.dtype, unit=entry.unit, **more)
 
 
 def _parts(entry: Entry) -> tuple[dict[str, Any], ...]:

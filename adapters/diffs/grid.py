@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
-from adapters.diffs.summary import module_word
-
 Row = dict[str, Any]
 _PARTS = ("weight", "bias", "base_layer", "lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "ia3_l",
           "lora_magnitude_vector", "modules_to_save")  # fmt: skip
@@ -74,6 +72,18 @@ class Grid:
         values = [value for cell in self.cells.values() if cell.state == "changed" and (value := cell.value)]
         return (min(values), max(values)) if values else None
 
+    @property
+    def profile(self) -> list[tuple[str, float]]:
+        """(short module name, relative norm of its changes over all layers), the largest first."""
+        sums: dict[str, list[float]] = {}
+        for cell in self.cells.values():
+            if cell.state == "changed":
+                total = sums.setdefault(self.short[cell.module], [0.0, 0.0])
+                total[0] += cell.change
+                total[1] += cell.old
+        found = [(name, sqrt(change / old)) for name, (change, old) in sums.items() if old > 0]
+        return sorted(found, key=lambda pair: -pair[1])
+
 
 def grid(rows: Sequence[Row]) -> Grid:
     """Lay out the rows of a comparison (as kept: see catalog). Never more than 24 columns and 256 rows."""
@@ -118,12 +128,9 @@ def _shortened(modules: list[str]) -> dict[str, str]:
             ending = ".".join(parts[-length:])
             if sum(_ends(other, ending) for other in modules) == 1:
                 break
-        found[module] = re.sub(r"_(proj|layernorm)$", lambda found: "" if found[1] == "proj" else "_norm", ending)
+        found[module] = re.sub(r"_proj$", "", ending).replace("attention", "attn").replace("layernorm", "norm")
     return found
 
 
 def _ends(name: str, ending: str) -> bool:
     return name == ending or name.endswith("." + ending)
-
-
-__all__ = ["Cell", "Grid", "grid", "module_word", "place"]

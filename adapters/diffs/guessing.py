@@ -114,7 +114,7 @@ def noise(seen: Seen) -> float:
     found = seen.spectrum
     assert found is not None
     rows, columns = seen.shape
-    rms = seen.numbers["new_norm"] / sqrt(rows * columns)
+    rms = float(seen.numbers["new_norm"]) / sqrt(rows * columns)
     error = 0.42 * ROUNDING.get(seen.dtype, 0.0) * rms * (sqrt(rows) + sqrt(columns))
     return max(3 * error, 3 * RESOLUTION * float(found.values[0]))
 

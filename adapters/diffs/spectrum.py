@@ -76,8 +76,8 @@ def of_factors(left: Array, right: Array) -> Spectrum:
     sides = (left.shape[0], right.shape[1])
     if not left.shape[1]:
         return Spectrum(np.zeros(0), 0.0, sides)
-    left_core = np.linalg.qr(left.astype(np.float64), mode="r")
-    right_core = np.linalg.qr(right.T.astype(np.float64), mode="r")
+    left_core: Array = np.asarray(np.linalg.qr(left.astype(np.float64), mode="r"))
+    right_core: Array = np.asarray(np.linalg.qr(right.T.astype(np.float64), mode="r"))
     values = np.linalg.svd(left_core @ right_core.T, compute_uv=False)
     return Spectrum(values, float(np.sum(np.square(values))), sides)
 

@@ -28,7 +28,7 @@ def summary(changes: Sequence[TensorChange]) -> str:
     updates to query and value in layers 0 to 5.` The relative change is |new - old| / |old| over the changed ones taken
     together. Adapters are counted in updates (one for each module) where they have them.
     """
-    counts = Counter(change.status for change in changes)
+    counts: Counter[str] = Counter(change.status for change in changes)
     kept = [change for change in changes if change.status not in ("added", "removed")]
     moved = [change for change in kept if change.status in _MOVED]
     things = _things(changes)
@@ -50,6 +50,8 @@ def summary(changes: Sequence[TensorChange]) -> str:
         parts.append(f"{broken:,} values are not finite")
     if guess := _looks_like(moved):
         parts.append(guess)
+    if direction := _direction(moved):
+        parts.append(direction)
     return "; ".join(parts) + "."
 
 
@@ -111,6 +113,22 @@ def _looks_like(moved: Sequence[TensorChange]) -> str:
         words += f" to {_and(sorted(modules))}"
     layers = sorted({int(found.group(1)) for change in same if (found := _LAYER.search(f".{change.name}."))})
     return words + (f" in {_spans(layers)}" if layers else "")
+
+
+def _direction(moved: Sequence[TensorChange]) -> str:
+    """How two adapters' updates lie to each other, all modules together: ⟨a,b⟩ = (|a|² + |b|² − |b − a|²) / 2."""
+    norms = [(change.old_norm, change.new_norm, change.change_norm) for change in moved if change.unit == "update"]
+    known = [(old, new, gap) for old, new, gap in norms if old is not None and new is not None and gap is not None]
+    lengths = [sqrt(sum(row[side] ** 2 for row in known)) for side in (0, 1)]
+    if not all(lengths):
+        return ""
+    cosine = sum(old**2 + new**2 - gap**2 for old, new, gap in known) / 2 / lengths[0] / lengths[1]
+    words = (
+        "nearly the same direction" if cosine > 0.9 else "a similar direction" if cosine > 0.5
+        else "partly the same direction" if cosine > 0.1 else "unrelated directions" if cosine > -0.1
+        else "opposed directions"
+    )  # fmt: skip
+    return f"the updates point in {words} (cosine {cosine:.2f})"
 
 
 def module_word(name: str) -> str:

@@ -17,7 +17,7 @@ from adapters.diffs.grid import Cell, Grid
 from adapters.diffs.summary import percent
 
 CELL_WIDTH, CELL_HEIGHT, GAP = 46, 26, 3
-LABEL, HEAD = 30, 74
+LABEL, HEAD = 30, 92
 TILE_WIDTH, TILE_HEIGHT = 150, 40
 TONES = 5
 MARKS = {"added": "+", "removed": "−", "equivalent": "≈", "unchanged": ""}
@@ -33,13 +33,13 @@ def heat_map(grid: Grid, address: Address, name: str = "heat") -> SafeString:
     steps = scale(grid)
     layers = [layer for layer in grid.layers if layer]
     inside = [m for m in grid.modules if any((layer, m) in grid.cells for layer in layers)]
-    width = max(LABEL + len(inside) * (CELL_WIDTH + GAP) + HEAD // 2 if inside else 0, 320)
+    width = max(LABEL + len(inside) * (CELL_WIDTH + GAP) + HEAD if inside else 0, 320)
     top = HEAD if inside else 0
     outside = [grid.cells["", module] for module in grid.modules if ("", module) in grid.cells]
     bottom, tiles = _tiles(outside, grid, steps, address, name, top + len(layers) * (CELL_HEIGHT + GAP), width)
     heads = format_html_join(
         "", '<text class="head" transform="translate({} {}) rotate(-40)">{}</text>',
-        ((LABEL + x * (CELL_WIDTH + GAP) + CELL_WIDTH // 2, HEAD - 8, _cut(grid.short[m], 15))
+        ((LABEL + x * (CELL_WIDTH + GAP) + CELL_WIDTH // 2, HEAD - 8, _cut(grid.short[m], 22))
          for x, m in enumerate(inside)),
     )  # fmt: skip
     titles = format_html_join(

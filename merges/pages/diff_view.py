@@ -79,6 +79,8 @@ def _section(request: HttpRequest, ends: Ends, item: Compared, number: int) -> d
         "summary": _upper(item.comparison.summary),
         "warnings": item.comparison.warnings,
         "heat_map": diff_drawings.heat_map(layout, lambda row, cell: link(layer=row or "-", module=cell), name),
+        "profile": [{"name": word, "value": value, "bar": diff_drawings.bar(value, steps)}
+                    for word, value in layout.profile[:14]],
         "legend": diff_drawings.legend(layout),
         "page_obj": page,
         "rows": [row | {"url": link(tensor=row["name"]), "bar": diff_drawings.bar(row["relative_norm"], steps),
@@ -108,7 +110,7 @@ def _title(pair: Pair) -> str:
 
 
 def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return (text[:1].upper() + text[1:]).replace(" %", "\u00a0%")
 
 
 def _detail(rows: list[dict[str, Any]], name: str | None, link: Callable[..., str]) -> dict[str, Any] | None:
@@ -177,7 +179,9 @@ def _said(values: dict[str, Any], name: str) -> str:
 
 
 def _cards(ends: Ends) -> list[dict[str, Any]]:
-    """Facts of both sides beside each other; those that differ are marked."""
+    """Facts of both sides beside each other, if they are of one kind; those that differ are marked."""
+    if ends.left_repo.kind != ends.right_repo.kind:
+        return []
     facts = []
     for repo, commit in ((ends.left_repo, ends.left), (ends.right_repo, ends.right)):
         row = Inspection.objects.filter(repo=repo, sha=commit.sha).first()
