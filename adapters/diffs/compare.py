@@ -126,7 +126,13 @@ def _one(work: _Work, before: Entry | None, after: Entry) -> TensorChange:
     if before.unit != after.unit or before.shape != after.shape:
         return TensorChange(status="reshaped", old_shape=before.shape, **fields | _rows(before, after))
     if before.key and before.key == after.key:
-        same: dict[str, Any] = {"relative_norm": 0.0, "max_abs": 0.0, "cosine_distance": 0.0, "share_changed": 0.0, "exact": True}
+        same: dict[str, Any] = {
+            "relative_norm": 0.0,
+            "max_abs": 0.0,
+            "cosine_distance": 0.0,
+            "share_changed": 0.0,
+            "exact": True,
+        }
         if not moved:
             return TensorChange(status="unchanged", **fields, **same)
         words = f"The same bytes as {before.name} had."
