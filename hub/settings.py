@@ -83,9 +83,13 @@ LIMITS = {
     "upload_seconds": env.int("LIMIT_UPLOAD_SECONDS", default=24 * 3600),
     "collect_grace_seconds": env.int("LIMIT_COLLECT_GRACE_SECONDS", default=7 * 24 * 3600),
     "presigned_seconds": env.int("LIMIT_PRESIGNED_SECONDS", default=3600),
+    "whole_bytes": env.int("LIMIT_WHOLE_BYTES", default=32 * MIB),
+    "xet_token_seconds": env.int("LIMIT_XET_TOKEN_SECONDS", default=3600),
     "part_bytes": env.int("LIMIT_PART_BYTES", default=64 * MIB),
     "cache_bytes": env.int("LIMIT_CACHE_BYTES", default=20 * 1024 * MIB),
 }
+XET = env.str("XET", default="on") != "off"
+XET_EPOCH = env.str("XET_EPOCH", default="1")  # raise it after a loss of chunks: every client forgets what it has sent
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * MIB
 RATE_LIMITS = env.str("RATE_LIMITS", default="on") != "off"
 

@@ -21,8 +21,10 @@ from hub.review.refusals import MergeConflict, NotPossible
 from hub.rights import Denied
 from hub.store.blobs import WrongBytes
 from hub.store.objects import ObjectMissing, StoreError
+from hub.xet.hashes import FormatError
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
+    FormatError: (400, "bad_format"),
     Denied: (403, "denied"),
     RevisionNotFound: (404, "revision_not_found"),
     EntryNotFound: (404, "entry_not_found"),

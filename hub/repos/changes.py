@@ -11,8 +11,7 @@ from django.conf import settings
 
 from hub.repos import gitformat
 from hub.repos.policy import Candidate
-from hub.store import objects
-from hub.store.blobs import store_bytes, store_file
+from hub.store.blobs import read_range, store_bytes, store_file
 from hub.store.models import Blob
 
 LARGE_SUFFIXES = frozenset(".safetensors .parquet .png .jpg .jpeg .gif .webp .model".split())
@@ -91,7 +90,7 @@ def candidate(put: Put) -> Candidate:
     if isinstance(content, OnDisk):
         return Candidate(put.path, content.file.stat().st_size, _file_reader(content.file))
     blob = content.blob
-    return Candidate(put.path, blob.size, lambda start, end: objects.read_range(blob.key, start, min(end, blob.size)))
+    return Candidate(put.path, blob.size, lambda start, end: read_range(blob, start, end))
 
 
 def _file_reader(file: Path) -> Callable[[int, int], bytes]:
@@ -110,7 +109,7 @@ def make_ready(put: Put) -> Ready:
         if is_large(put.path, content.blob.size):
             blob = content.blob
         else:
-            content = Inline(objects.read_range(content.blob.key, 0, content.blob.size))
+            content = Inline(read_range(content.blob, 0, content.blob.size))
     elif isinstance(content, OnDisk):
         if is_large(put.path, content.file.stat().st_size):
             blob = store_file(content.file)

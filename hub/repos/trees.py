@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hub.repos.gitformat import Entry, parse_tree
 from hub.repos.models import DEFAULT_BRANCH, Commit, GitObject, Ref, Repo
-from hub.store import objects
+from hub.store import blobs
 from hub.store.models import Blob
 
 _SHA = re.compile(r"[0-9a-f]{7,40}")
@@ -42,14 +42,14 @@ class File:
 
     def read(self) -> bytes:
         """All bytes. Raises StoreError."""
-        return self.data if self.blob is None else b"".join(objects.stream(self.blob.key))
+        return self.data if self.blob is None else b"".join(blobs.stream(self.blob))
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive), in chunks. Raises StoreError."""
         if self.blob is None:
             yield self.data[start:end]
         else:
-            yield from objects.stream(self.blob.key, start, end)
+            yield from blobs.stream(self.blob, start, end)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.accounts.models import Account
-from hub.store import objects
+from hub.store import chunked, objects
 from hub.store.models import Blob, BlobState, Upload, blob_key
 
 DOOMED_TRIES, DOOMED_WAIT = 50, 0.2
@@ -35,10 +35,22 @@ def present(sha256: str) -> Blob | None:
     return Blob.objects.filter(pk=sha256, state=BlobState.PRESENT).first()
 
 
+def stream(blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """Bytes `start` to `end` (exclusive) of a file, however it is stored. Raises StoreError."""
+    return objects.stream(blob.key, start, end) if blob.whole else chunked.stream(blob, start, end)
+
+
+def read_range(blob: Blob, start: int, end: int) -> bytes:
+    """A small range in one piece. Raises StoreError."""
+    if blob.whole:
+        return objects.read_range(blob.key, start, min(end, blob.size))
+    return b"".join(chunked.stream(blob, start, end))
+
+
 def store_bytes(data: bytes) -> Blob:
     """Store bytes we hold. Raises StoreError."""
     sha256 = hashlib.sha256(data).hexdigest()
-    blob = _pending(sha256, len(data))
+    blob = pending(sha256, len(data))
     if blob.state != BlobState.PRESENT:
         objects.put_if_absent(blob.key, data)
     return _now_present(blob)
@@ -47,7 +59,7 @@ def store_bytes(data: bytes) -> Blob:
 def store_file(path: Path) -> Blob:
     """Store a local file (a job's output, a large commit body). Raises StoreError."""
     sha256, size = _hash_file(path)
-    blob = _pending(sha256, size)
+    blob = pending(sha256, size)
     if blob.state != BlobState.PRESENT:
         if size <= settings.LIMITS["part_bytes"]:
             with path.open("rb") as body:
@@ -107,7 +119,7 @@ def _finish_parts(upload: Upload, etags: dict[int, str] | None) -> Blob:
         parts = etags or objects.parts_present(upload.key, upload.multipart_id)
         objects.finish_multipart(upload.key, upload.multipart_id, parts)
     _check(upload, *_hash_stream(objects.stream(upload.key)))
-    blob = _pending(upload.sha256, upload.size)
+    blob = pending(upload.sha256, upload.size)
     Blob.objects.filter(pk=blob.pk, state=BlobState.PENDING).update(state=BlobState.PRESENT, location=upload.key)
     blob.refresh_from_db()
     return blob
@@ -139,7 +151,7 @@ def download(blob: Blob, target: Path) -> None:
     """Copy a blob to a local file, checking its hash on the way. Raises WrongBytes, StoreError."""
     digest = hashlib.sha256()
     with target.open("wb") as out:
-        for chunk in objects.stream(blob.key):
+        for chunk in stream(blob):
             digest.update(chunk)
             out.write(chunk)
     if digest.hexdigest() != blob.sha256:
@@ -147,7 +159,7 @@ def download(blob: Blob, target: Path) -> None:
         raise WrongBytes(f"The stored bytes of {blob.sha256[:12]}… have changed; run check_store.")
 
 
-def _pending(sha256: str, size: int) -> Blob:
+def pending(sha256: str, size: int) -> Blob:
     """The row to fill. Waits while a collection is deleting the same bytes, so that it cannot delete ours."""
     for _ in range(DOOMED_TRIES):
         with transaction.atomic():

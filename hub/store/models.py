@@ -1,4 +1,4 @@
-"""What the database knows of the object store: blobs, and uploads on their way to become blobs."""
+"""What the database knows of the object store: blobs, xorbs of chunks, and uploads on their way to become blobs."""
 
 import uuid
 
@@ -12,7 +12,10 @@ class BlobState(models.TextChoices):
 
 
 class Blob(models.Model):
-    """Bytes addressed by the sha256 of the whole file. A row is `present` only after the bytes were hashed by us."""
+    """Bytes addressed by the sha256 of the whole file. A row is `present` only after the bytes were hashed by us.
+
+    They are stored as one object (`whole`), as ranges of chunks in xorbs (`xet_hash` and `terms`), or both.
+    """
 
     sha256 = models.CharField(primary_key=True, max_length=64)
     size = models.BigIntegerField()
@@ -22,11 +25,21 @@ class Blob(models.Model):
     location = models.CharField(
         max_length=100, blank=True, help_text="Where the bytes are, if they stayed where they arrived in parts."
     )
+    whole = models.BooleanField(default=True, help_text="The object of the whole file is to be used.")
+    dropped_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when the object is not used; it is removed when no address of it lives."
+    )
+    xet_hash = models.CharField(
+        max_length=64, blank=True, db_index=True, help_text="Xet's hash of the file, if it is stored as chunks."
+    )
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=models.Q(sha256__regex=r"^[0-9a-f]{64}$"), name="blob_sha256_is_hex"),
             models.CheckConstraint(condition=models.Q(size__gte=0), name="blob_size_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(whole=True) | ~models.Q(xet_hash=""), name="blob_is_whole_or_in_chunks"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -41,6 +54,77 @@ class Blob(models.Model):
 def blob_key(sha256: str) -> str:
     """`blobs/sha256/ab/cd/<hash>`."""
     return f"blobs/sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+class Xorb(models.Model):
+    """Up to 64 MiB of chunks back to back, by the merkle root of their hashes; its `table` belongs to that object."""
+
+    hash = models.CharField(max_length=64, unique=True, help_text="In Xet's text form.")
+    state = models.CharField(max_length=8, choices=BlobState.choices, default=BlobState.PENDING)
+    size = models.PositiveIntegerField(default=0, help_text="Bytes in the store.")
+    unpacked = models.PositiveIntegerField(default=0, help_text="Bytes of its chunks, uncompressed.")
+    table = models.BinaryField(default=b"", help_text="Hash, end and length of each chunk: hub.xet.xorbs.Table.")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(hash__regex=r"^[0-9a-f]{64}$"), name="xorb_hash_is_hex")
+        ]
+
+    def __str__(self) -> str:
+        return self.hash
+
+    @property
+    def key(self) -> str:
+        """Address in the bucket: `xorbs/ab/cd/<hash>`."""
+        return f"xorbs/{self.hash[:2]}/{self.hash[2:4]}/{self.hash}"
+
+
+class XorbChunk(models.Model):
+    """Where a chunk can be found: the first eight bytes of its hash, as a number. The xorb's table has the rest."""
+
+    id = models.BigAutoField(primary_key=True)
+    prefix = models.BigIntegerField(db_index=True)
+    xorb = models.ForeignKey(Xorb, on_delete=models.CASCADE, related_name="chunk_rows")
+    number = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.xorb_id}:{self.number}"
+
+
+class Term(models.Model):
+    """One range of chunks of a file: `start` to `end` (exclusive) of a xorb, at `offset` in the file."""
+
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="terms")
+    xorb = models.ForeignKey(Xorb, on_delete=models.PROTECT, related_name="terms")
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    offset = models.BigIntegerField()
+    size = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["offset"]
+        constraints = [
+            models.UniqueConstraint(fields=["blob", "offset"], name="term_once"),
+            models.CheckConstraint(condition=models.Q(start__lt=models.F("end")), name="term_has_chunks"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.blob_id[:10]} at {self.offset}"
+
+
+class XorbClaim(models.Model):
+    """An account that sent a xorb, or was told of it: it may refer to all its chunks, which stay for so long."""
+
+    xorb = models.ForeignKey(Xorb, on_delete=models.CASCADE, related_name="claims")
+    account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE, related_name="xorb_claims")
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["xorb", "account"], name="xorb_claim_once")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} has {self.xorb_id}"
 
 
 class Upload(models.Model):

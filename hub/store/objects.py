@@ -193,6 +193,17 @@ def presigned_get(key: str, *, filename: str, content_type: str, seconds: int, i
     )
 
 
+def presigned_range(key: str, start: int, end: int, *, seconds: int) -> str:
+    """An address that reads bytes `start` to `end` (exclusive) of an object, and no others: the range is signed."""
+    return str(
+        _client(settings.S3_PUBLIC_ENDPOINT_URL).generate_presigned_url(
+            "get_object",
+            Params={"Bucket": settings.S3_BUCKET, "Key": key, "Range": f"bytes={start}-{end - 1}"},
+            ExpiresIn=seconds,
+        )
+    )
+
+
 def presigned_put(key: str, *, size: int, seconds: int) -> str:
     """An address that takes one object of exactly `size` bytes (the length is signed)."""
     return str(

@@ -24,6 +24,7 @@ from hub.wire import (
 from hub.wire.asking import View, WireRequest, by_method, door
 from hub.wire.errors import WireError, repo_not_found
 from hub.wire.upstream import lead_on
+from hub.wire.xet_urls import patterns as xet_patterns
 
 assert converters  # importing registers them
 
@@ -80,6 +81,7 @@ def _api(rest: str, view: View) -> URLPattern:
 
 
 urlpatterns = [
+    *xet_patterns,
     path("api/whoami-v2", identity.whoami),
     path("oauth/device", login.device),
     path("oauth/token", login.token),

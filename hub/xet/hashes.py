@@ -54,7 +54,7 @@ def keyed(key: bytes, raw: bytes) -> bytes:
 
 
 def root(hashes: Sequence[bytes], lengths: Sequence[int]) -> bytes:
-    """The merkle root of a list of chunks; of a xorb its hash. An empty list is 32 zero bytes, one element is itself."""
+    """The merkle root of chunks; of a xorb its hash. An empty list is 32 zero bytes, one element is itself."""
     if not hashes:
         return ZERO
     nodes = list(hashes)
