@@ -54,12 +54,13 @@ class File:
 
 @dataclass(frozen=True)
 class Listed:
-    """A file in a listing: what is known without its bytes. `sha256` is set for large files."""
+    """A file in a listing: what is known without its bytes. `sha256` is set for large files, `xet` if in chunks."""
 
     path: str
     sha: str
     size: int
     sha256: str | None
+    xet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,9 @@ def walk(repo: Repo, tree: str) -> tuple[dict[str, str], dict[str, str]]:
 def describe(repo: Repo, shas: dict[str, str]) -> list[Listed]:
     """Path → git id as a listing, in one query that reads no file's bytes."""
     rows = {
-        sha: (size, sha256)
-        for sha, size, sha256 in GitObject.objects.filter(repo=repo, sha__in=set(shas.values()), kind="blob")
-        .values_list("sha", "size", "large_id")
+        sha: (size, sha256, xet)
+        for sha, size, sha256, xet in GitObject.objects.filter(repo=repo, sha__in=set(shas.values()), kind="blob")
+        .values_list("sha", "size", "large_id", "large__xet_hash")
     }  # fmt: skip
     return [Listed(path, sha, *rows[sha]) for path, sha in shas.items()]
 

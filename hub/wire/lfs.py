@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.http import HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from hub import rights
@@ -20,6 +21,7 @@ from hub.repos.uploading import is_readable
 from hub.rights import Denied, Verb
 from hub.store import blobs, objects
 from hub.store.models import Blob, BlobState, Upload
+from hub.wire import streaming
 from hub.wire.asking import WireRequest, door, find_repo, read_json, repo_url, require_account
 from hub.wire.errors import WireError, bad_credentials
 
@@ -27,6 +29,7 @@ MEDIA_TYPE = "application/vnd.git-lfs+json"
 MAX_OBJECTS = 1000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SALT = "hub.wire.lfs.complete"
+_READ_SALT = "hub.wire.lfs.chunked"
 
 
 class _Unusable(Exception):
@@ -50,7 +53,7 @@ def batch(request: WireRequest, repokind: str, owner: str, name: str) -> HttpRes
     if not isinstance(wanted, list) or len(wanted) > MAX_OBJECTS:
         raise WireError(413, f"A batch has a list of {MAX_OBJECTS} objects at most.")
     if operation == "download":
-        return _answer("basic", [_row(item, lambda oid, _size: _download(repo, oid)) for item in wanted])
+        return _answer("basic", [_row(item, lambda oid, _size: _download(request, repo, oid)) for item in wanted])
     require_account(request)
     rights.require(request.actor, Verb.PROPOSE, repo)  # a change request needs no more
     multipart = "multipart" in transfers
@@ -124,16 +127,32 @@ def _parts(upload: Upload, base: str) -> dict[str, Any]:
     return {"href": f"{base}/complete/{ticket}", "header": header, "expires_in": seconds}
 
 
-def _download(repo: Repo, oid: str) -> dict[str, Any]:
-    """A presigned address of an object of this repo."""
+def _download(request: WireRequest, repo: Repo, oid: str) -> dict[str, Any]:
+    """An address of an object of this repo: the store's, or for one kept in chunks a signed one of ours."""
     row = GitObject.objects.select_related("large").filter(repo=repo, large_id=oid).first()
     if row is None or row.large is None:
         raise _Unusable(404, "This repo has no such object.")
     seconds = settings.LIMITS["presigned_seconds"]
-    address = objects.presigned_get(
-        row.large.key, filename=oid, content_type="application/octet-stream", seconds=seconds
-    )
+    if row.large.whole:
+        kind = "application/octet-stream"
+        address = objects.presigned_get(row.large.key, filename=oid, content_type=kind, seconds=seconds)
+    else:
+        ticket = signing.dumps([repo.pk.hex, oid], salt=_READ_SALT)
+        address = f"{repo_url(request, repo)}.git/info/lfs/chunked/{ticket}"
     return {"actions": {"download": {"href": address, "expires_in": seconds}}, "authenticated": True}
+
+
+@door("GET", "HEAD", limit="resolve")
+def chunked(request: WireRequest, repokind: str, owner: str, name: str, ticket: str) -> HttpResponseBase:
+    """The bytes of an object kept in chunks, for whoever holds the signed ticket that a batch gave out."""
+    try:
+        key, oid = signing.loads(ticket, salt=_READ_SALT, max_age=settings.LIMITS["presigned_seconds"])
+    except signing.BadSignature as error:
+        raise bad_credentials() from error
+    row = GitObject.objects.select_related("large").filter(repo=key, large_id=oid).first()
+    if row is None or row.large is None:
+        raise WireError(404, "This repo has no such object.")
+    return streaming.stream(request, row.large, content_type="application/octet-stream")
 
 
 def _row(item: Any, serve: Callable[[str, int], dict[str, Any]]) -> dict[str, Any]:

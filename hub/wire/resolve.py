@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import re
 from urllib.parse import quote
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db.models import F
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 
 from hub.repos import standing, trees
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import EntryNotFound, File
-from hub.store import objects
-from hub.wire.asking import WireRequest, commit_at, door, find_repo
+from hub.wire import streaming
+from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo
 from hub.wire.errors import WireError
+from hub.wire.streaming import parse_range
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _TEXTS = frozenset("md txt csv tsv yaml yml jinja vocab merges bpe gitattributes gitignore".split())
 COUNT_ONCE_SECONDS = 3600
 
 
 @door("GET", "HEAD", limit="resolve")
-def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str) -> HttpResponse:
+def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision: str, path: str) -> HttpResponseBase:
     """`GET|HEAD /{R}/resolve/{rev}/{path}`: bytes, or 302 to them, with the headers that name commit and hash."""
     repo = find_repo(request, repokind, owner, name, upstream=True)
     standing.require_usable(repo, revision)
@@ -36,24 +36,26 @@ def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision
         headers = {"X-Repo-Commit": commit.sha}
         raise WireError(404, "Entry not found", code="EntryNotFound", headers=headers) from error
     _count_download(request, repo)
-    response = _small(request, file) if file.blob is None else _large(file)
+    response: HttpResponseBase = _small(request, file) if file.blob is None else _large(request, repo, commit, file)
     _name_it(response, repo, commit, file)
     return response
 
 
-def _large(file: File) -> HttpResponse:
-    """302 to a presigned address. Its signing is a local computation, so HEAD costs nothing at the store."""
+def _large(request: WireRequest, repo: Repo, commit: Commit, file: File) -> HttpResponseBase:
+    """302 to the object of the whole file, or the stream of its chunks with what a Xet client needs to do better."""
     assert file.blob
-    address = objects.presigned_get(
-        file.blob.key,
-        filename=file.path.rpartition("/")[2],
-        content_type=content_type(file.path),
-        seconds=settings.LIMITS["presigned_seconds"],
-        inline=True,
-    )
-    response = HttpResponse(status=302)
-    response["Location"] = address
-    response["X-Linked-Etag"] = f'"{file.blob.sha256}"'
+    kind, blob = content_type(file.path), file.blob
+    if blob.whole:
+        response: HttpResponseBase = streaming.redirect(blob, filename=file.path.rpartition("/")[2], content_type=kind)
+    else:
+        response = streaming.stream(request, blob, content_type=kind)
+        if settings.XET:
+            kind_of_repo = "datasets" if repo.is_task else "models"
+            route = absolute(request, f"/api/{kind_of_repo}/{repo.full_name}/xet-read-token/{commit.sha}")
+            response["X-Xet-Hash"] = blob.xet_hash
+            response["X-Xet-Refresh-Route"] = route
+            response["Link"] = f'<{route}>; rel="xet-auth"'
+    response["X-Linked-Etag"] = f'"{blob.sha256}"'
     response["X-Linked-Size"] = str(file.size)
     response["Cache-Control"] = "no-store"
     return response
@@ -78,7 +80,7 @@ def _small(request: WireRequest, file: File) -> HttpResponse:
     return response
 
 
-def _name_it(response: HttpResponse, repo: Repo, commit: Commit, file: File) -> None:
+def _name_it(response: HttpResponseBase, repo: Repo, commit: Commit, file: File) -> None:
     """Headers that say which bytes of which commit these are."""
     name = file.path.rpartition("/")[2]
     plain = name.encode("ascii", "replace").decode().replace('"', "'")
@@ -86,30 +88,10 @@ def _name_it(response: HttpResponse, repo: Repo, commit: Commit, file: File) -> 
     response["ETag"] = f'"{file.etag}"'
     response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(name)}; filename=\"{plain}\";"
-    response["Access-Control-Expose-Headers"] = "X-Repo-Commit, X-Linked-Etag, X-Linked-Size, ETag, Link"
+    response["Access-Control-Expose-Headers"] = "X-Repo-Commit, X-Linked-Etag, X-Linked-Size, X-Xet-Hash, ETag, Link"
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     if repo.private:
         response["Cache-Control"] = "private, no-store"
-
-
-def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """(start, end exclusive) of one range; None for forms we answer with the whole file. Raises WireError (416)."""
-    match = _RANGE.fullmatch(header.replace(" ", ""))
-    if not match or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if len(first) > 18 or len(last) > 18:
-        return None
-    if not first:
-        start, end = max(0, size - int(last)), size
-    else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < start:
-            return None
-    if start >= size or end <= start:
-        headers = {"Content-Range": f"bytes */{size}"}
-        raise WireError(416, f"The file has {size} bytes; that range is outside.", headers=headers)
-    return start, end
 
 
 def content_type(path: str) -> str:

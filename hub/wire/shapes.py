@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
+
 from hub.accounts.models import Account
 from hub.repos import gitformat
 from hub.repos.models import Commit, Repo, Standing
@@ -27,6 +29,8 @@ def listed_file(file: Listed) -> dict[str, Any]:
     row: dict[str, Any] = {"type": "file", "path": file.path, "size": file.size, "oid": file.sha}
     if file.sha256:
         row["lfs"] = lfs_info(file)
+    if file.xet and settings.XET:
+        row["xetHash"] = file.xet
     return row
 
 

@@ -62,6 +62,7 @@ def _files(prefix: str, repokind: str) -> list[URLPattern]:
         path(f"{large}/objects/batch", lfs.batch, kind),
         path(f"{large}/verify", lfs.verify, kind),
         path(f"{large}/complete/<str:ticket>", lfs.complete, kind),
+        path(f"{large}/chunked/<str:ticket>", lfs.chunked, kind),
         path(f"{large}/locks", lfs.no_locks, kind),
         path(f"{large}/locks/<path:rest>", lfs.no_locks, kind),
     ]

@@ -16,7 +16,7 @@ from hub.store.models import Blob, BlobState, Xorb
 from hub.store.xorbs import table_of
 from hub.wire.asking import WireRequest
 from hub.wire.errors import WireError
-from hub.wire.resolve import parse_range
+from hub.wire.streaming import parse_range
 from hub.wire.xet_session import Session, cas
 from hub.xet import planning
 from hub.xet.hashes import from_text

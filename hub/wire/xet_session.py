@@ -24,7 +24,7 @@ from hub import rights
 from hub.accounts import throttle
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account, Token
-from hub.repos import commits
+from hub.repos import commits, standing
 from hub.repos.models import Repo
 from hub.rights import Verb
 from hub.wire.asking import View, WireRequest, absolute, door, find_repo, flag, require_account
@@ -46,6 +46,7 @@ class Session:
 def read_token(request: WireRequest, repokind: str, owner: str, name: str, revision: str) -> HttpResponse:
     """`GET /api/{T}/{R}/xet-read-token/{rev}`: for whoever may read the repo."""
     repo = find_repo(request, repokind, owner, name)
+    standing.require_usable(repo, revision)
     return _token(request, repo, write=False)
 
 

@@ -1,0 +1,86 @@
+"""The newest client, unmodified, with Xet on: what it sends is stored in chunks, and every way to read it agrees."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from huggingface_hub import HfApi
+
+from tests.services import LiveHub
+from tests.wire.conftest import Run, Tokens
+from tests.wire.test_wire_large import random_weights
+
+Api = Callable[[str | None], HfApi]
+MIB = 1024**2
+UPLOAD = """
+import sys
+from huggingface_hub import HfApi
+api = HfApi(endpoint=sys.argv[1])
+api.create_repo(sys.argv[2], exist_ok=True, private="private" in sys.argv)
+print(api.upload_folder(folder_path=sys.argv[3], repo_id=sys.argv[2]).oid)
+"""
+DOWNLOAD = """
+import sys
+from huggingface_hub import HfApi
+print(HfApi(endpoint=sys.argv[1]).snapshot_download(sys.argv[2], local_dir=sys.argv[3]))
+"""
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sent(hub: LiveHub, start: int) -> int:
+    """How many xorbs the second web process has taken since its log had so many letters."""
+    return hub.log("web2")[start:].count("/v1/xorbs/")
+
+
+@pytest.mark.slow
+def test_many_contents_there_and_back(
+    python: Run, live_hub: LiveHub, small_parts: str, tokens: Tokens, tmp_path: Path
+) -> None:
+    numbers = np.random.default_rng(1)
+    contents = {
+        "zeros.csv": b"0\n" * (MIB + 7),
+        "text.txt": b"".join(b"line %d goes on and on\n" % (n * n) for n in range(90_000)),
+        "small.txt": b"0123456789",
+        "empty.txt": b"",
+    }
+    folder = tmp_path / "in"
+    folder.mkdir()
+    contents["random.safetensors"] = random_weights(folder / "random.safetensors", 5 * MIB)
+    normal = numbers.normal(size=600_000).astype("<f4")
+    from safetensors.numpy import save
+
+    contents["float32.safetensors"] = save({"weight": normal}, metadata={"format": "pt"})
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    start = len(live_hub.log("web2"))
+    python(UPLOAD, small_parts, "wire-alice/xet-many", str(folder))
+    assert sent(live_hub, start) >= 1
+    assert ".git/info/lfs/" not in live_hub.log("web2")[start:]
+    python(DOWNLOAD, small_parts, "wire-alice/xet-many", str(tmp_path / "out"), HF_XET_CACHE=str(tmp_path / "other"))
+    for name, data in contents.items():
+        assert (tmp_path / "out" / name).read_bytes() == data, name
+    assert "/reconstructions/" in live_hub.log("web2")[start:]
+    address = f"{small_parts}/wire-alice/xet-many/resolve/main/random.safetensors"
+    plain = httpx2.get(address, headers={"Authorization": f"Bearer {tokens.alice}"})
+    assert (plain.status_code, digest(plain.content)) == (200, digest(contents["random.safetensors"]))
+    part = httpx2.get(address, headers={"Range": "bytes=1000000-3000000"})
+    assert (part.status_code, part.content) == (206, contents["random.safetensors"][1_000_000:3_000_001])
+    assert part.headers["Content-Range"] == f"bytes 1000000-3000000/{len(contents['random.safetensors'])}"
+    head = httpx2.head(address)
+    assert head.headers["Content-Length"] == head.headers["X-Linked-Size"] == str(len(contents["random.safetensors"]))
+    api = HfApi(endpoint=small_parts, token=tokens.alice)
+    row = api.get_paths_info("wire-alice/xet-many", "random.safetensors")[0]
+    assert row.xet_hash == head.headers["X-Xet-Hash"]
+    assert row.lfs.sha256 == digest(contents["random.safetensors"])
+    python(DOWNLOAD, small_parts, "wire-alice/xet-many", str(tmp_path / "out2"), HF_HUB_DISABLE_XET="1")
+    assert (tmp_path / "out2" / "text.txt").read_bytes() == contents["text.txt"]
+    assert live_hub.log("web2").count(" 500 ") == 0
