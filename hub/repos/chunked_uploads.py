@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub import rights
@@ -91,7 +93,7 @@ def readable_ranges(actor: Actor, keys: Iterable[int]) -> dict[int, list[tuple[i
     return ranges_within(keys, visible.values("large_id"))
 
 
-def ranges_within(keys: Iterable[int], blob_keys: object) -> dict[int, list[tuple[int, int]]]:
+def ranges_within(keys: Iterable[int], blob_keys: QuerySet[GitObject, Any]) -> dict[int, list[tuple[int, int]]]:
     """Xorb's id → ranges of chunks that files of a queryset of sha256 values use, joined."""
     pairs: dict[int, list[tuple[int, int]]] = defaultdict(list)
     rows = TermRow.objects.filter(xorb__in=list(keys), blob__in=blob_keys).values_list("xorb_id", "start", "end")

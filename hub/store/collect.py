@@ -1,13 +1,16 @@
-"""Two-phase removal of blobs that nothing refers to. Never deletes what something visible or in flight needs.
+"""Two-phase removal of blobs and xorbs that nothing refers to. Never deletes what something in use or in flight needs.
 
 Phase one marks a blob with the time it was first seen unreferenced. Phase two, a grace period later, dooms it under a
 row lock if it is still unreferenced and no open upload names it; only then are its bytes deleted, and last its row.
 Referring to a blob clears the mark in the referring transaction (`hub.repos.trees.refer`).
+
+A xorb goes when no file has a term in it and no claim on it lives: clients refer for weeks to what they have sent.
+Objects of whole files that are now kept in chunks go when no address that was given out for them can be alive.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +19,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.store import objects
-from hub.store.models import Blob, BlobState, Upload
+from hub.store.models import Blob, BlobState, Upload, Xorb, XorbClaim
 
 Reference = Callable[[], "QuerySet[Any, str]"]
 _references: list[Reference] = []
@@ -35,6 +38,8 @@ class Collected:
     deleted: int = 0
     bytes_freed: int = 0
     uploads_expired: int = 0
+    xorbs_deleted: int = 0
+    wholes_dropped: int = 0
 
 
 def unreferenced() -> "QuerySet[Blob]":
@@ -55,12 +60,41 @@ def collect() -> Collected:
             done.deleted += 1
     for blob in Blob.objects.filter(state=BlobState.DOOMED):
         objects.delete(blob.key)
-        done.bytes_freed += blob.size
+        done.bytes_freed += blob.size if blob.whole else 0
         Blob.objects.filter(pk=blob.pk, state=BlobState.DOOMED).delete()
     for upload in Upload.objects.filter(expires_at__lt=now):
         _forget(upload)
         done.uploads_expired += 1
+    _collect_xorbs(done, now)
+    _drop_wholes(done, now)
     return done
+
+
+def _collect_xorbs(done: Collected, now: datetime) -> None:
+    """Doom xorbs without terms and claims under their lock, then remove object and row."""
+    XorbClaim.objects.filter(expires_at__lt=now).delete()
+    young = now - timedelta(seconds=settings.LIMITS["upload_seconds"])  # a job may be filling it at this moment
+    loose = Xorb.objects.filter(terms=None, claims=None, created_at__lt=young)
+    for key in list(loose.values_list("pk", flat=True)):
+        with transaction.atomic():
+            locked = Xorb.objects.select_for_update(skip_locked=True).filter(pk=key).first()
+            if locked is not None and loose.filter(pk=key).exists():
+                Xorb.objects.filter(pk=key).update(state=BlobState.DOOMED)
+    for xorb in Xorb.objects.defer("table").filter(state=BlobState.DOOMED):
+        objects.delete(xorb.key)
+        Xorb.objects.filter(pk=xorb.pk, state=BlobState.DOOMED).delete()
+        done.xorbs_deleted += 1
+        done.bytes_freed += xorb.size
+
+
+def _drop_wholes(done: Collected, now: datetime) -> None:
+    """Remove objects of whole files whose chunks were verified; twice the life of an address has passed since."""
+    dead = now - 2 * timedelta(seconds=settings.LIMITS["presigned_seconds"])
+    for blob in Blob.objects.filter(whole=False, dropped_at__lt=dead, state=BlobState.PRESENT):
+        objects.delete(blob.key)
+        Blob.objects.filter(pk=blob.pk, whole=False).update(dropped_at=None, location="")
+        done.wholes_dropped += 1
+        done.bytes_freed += blob.size
 
 
 def _doom(sha256: str) -> bool:

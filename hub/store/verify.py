@@ -4,8 +4,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hub.store import objects
-from hub.store.models import Blob, BlobState, Upload
+from hub.store import blobs, chunked, objects
+from hub.store.models import Blob, BlobState, Upload, Xorb
+from hub.store.xorbs import table_of, table_stored
+from hub.xet.hashes import FormatError
 
 
 @dataclass
@@ -26,27 +28,55 @@ class Report:
 def verify(*, hashes: bool = False, progress: Callable[[int], None] = lambda n: None) -> Report:
     """Compare every present blob with the bucket (with `hashes`, by its bytes) and every object with the database."""
     report = Report()
-    stored = {info.key: info.size for info in objects.walk("blobs/")}
+    stored = {info.key: info.size for prefix in ("blobs/", "xorbs/") for info in objects.walk(prefix)}
     known: set[str] = set()
+    for xorb in Xorb.objects.defer("table").iterator():
+        known.add(xorb.key)
+        if xorb.state == BlobState.PRESENT:
+            _check_xorb(report, xorb, stored.get(xorb.key), hashes=hashes)
+            progress(report.checked)
     for blob in Blob.objects.iterator():
         known.add(blob.key)
-        if blob.state != BlobState.PRESENT:
-            continue
-        report.checked += 1
-        progress(report.checked)
-        if blob.key not in stored:
-            report.missing.append(blob.sha256)
-        elif stored[blob.key] != blob.size:
-            report.wrong_size.append(blob.sha256)
-        elif hashes and _hash(blob.key) != blob.sha256:
-            report.wrong_hash.append(blob.sha256)
+        if blob.state == BlobState.PRESENT:
+            _check_blob(report, blob, stored.get(blob.key), hashes=hashes)
+            progress(report.checked)
     arriving = {upload.key for upload in Upload.objects.exclude(multipart_id="")}
     report.unknown = sorted(set(stored) - known - arriving)
     return report
 
 
-def _hash(key: str) -> str:
+def _check_xorb(report: Report, xorb: Xorb, size: int | None, *, hashes: bool) -> None:
+    """The object of a xorb; with `hashes` every chunk of it."""
+    report.checked += 1
+    if size is None:
+        report.missing.append(f"xorb {xorb.hash}")
+    elif size != xorb.size:
+        report.wrong_size.append(f"xorb {xorb.hash}")
+    elif hashes:
+        try:
+            sound = table_stored(xorb).to_bytes() == table_of(xorb.pk).to_bytes()
+        except FormatError:
+            sound = False
+        if not sound:
+            report.wrong_hash.append(f"xorb {xorb.hash}")
+
+
+def _check_blob(report: Report, blob: Blob, size: int | None, *, hashes: bool) -> None:
+    """A file as it is read: its own object, or its chunks."""
+    report.checked += 1
+    if blob.whole and size is None:
+        report.missing.append(blob.sha256)
+    elif blob.whole and size != blob.size:
+        report.wrong_size.append(blob.sha256)
+    elif hashes and not _sound(blob):
+        report.wrong_hash.append(blob.sha256)
+
+
+def _sound(blob: Blob) -> bool:
     digest = hashlib.sha256()
-    for chunk in objects.stream(key):
-        digest.update(chunk)
-    return digest.hexdigest()
+    try:
+        for chunk in blobs.stream(blob):
+            digest.update(chunk)
+    except (chunked.Damaged, objects.ObjectMissing):
+        return False
+    return digest.hexdigest() == blob.sha256

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
-from typing import IO, cast
+from typing import IO
 
 import numpy as np
 from django.db import transaction
@@ -100,13 +100,13 @@ def _pending(text: str) -> Xorb:
     for _ in range(_DOOMED_TRIES):
         xorb, _made = Xorb.objects.defer("table").get_or_create(hash=text)
         if xorb.state != BlobState.DOOMED:
-            return cast("Xorb", xorb)
+            return xorb
         time.sleep(_DOOMED_WAIT)
     raise objects.StoreError("These chunks are being removed from the store at this moment; try again in a minute.")
 
 
-def _stored_table(xorb: Xorb, body: IO[bytes], table: Table) -> Table:
-    """Somebody's object is at the key already, perhaps in other bytes: its own table counts. A damaged one goes."""
+def table_stored(xorb: Xorb) -> Table:
+    """The table of the object as it is now, every chunk read and hashed. Raises FormatError, StoreError."""
     pieces = objects.stream(xorb.key)
     waiting = bytearray()
 
@@ -117,8 +117,13 @@ def _stored_table(xorb: Xorb, body: IO[bytes], table: Table) -> Table:
         del waiting[:count]
         return taken
 
+    return xorbs.verify(read)
+
+
+def _stored_table(xorb: Xorb, body: IO[bytes], table: Table) -> Table:
+    """Somebody's object is at the key already, perhaps in other bytes: its own table counts. A damaged one goes."""
     try:
-        found = xorbs.verify(read)
+        found = table_stored(xorb)
         if found.hashes == table.hashes:
             return found
     except FormatError:

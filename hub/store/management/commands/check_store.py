@@ -29,4 +29,4 @@ class Command(BaseCommand):
                 self.stdout.write(f"{title}: {row}")
         if not report.ok:
             raise CommandError("Database and store disagree.")
-        self.stdout.write(f"{report.checked} blobs, all in order.")
+        self.stdout.write(f"{report.checked} blobs and xorbs, all in order.")

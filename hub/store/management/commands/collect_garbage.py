@@ -20,5 +20,6 @@ class Command(BaseCommand):
             done = collect()
         self.stdout.write(
             f"{done.marked} marked, {done.deleted} deleted ({done.bytes_freed} bytes), "
-            f"{done.uploads_expired} uploads forgotten."
+            f"{done.uploads_expired} uploads forgotten, {done.xorbs_deleted} xorbs and {done.wholes_dropped} "
+            "whole copies of files in chunks deleted."
         )
