@@ -11,13 +11,17 @@ class MergesConfig(AppConfig):
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
         from hub.pages.errors import register_error
+        from hub.repos.commits import register_published
         from merges.recipes import RecipeError
+        from merges.work import previewing
         from merges.work.subjects import BadRequest
 
         register_error(RecipeError, 422, "recipe")
         register_error(BadRequest, 422, "bad_request")
 
         register(JobKind("merges.merge", "merges.work.merge_run:run", Queue.HEAVY))
+        register_published(previewing.on_commit)
+        register(JobKind("merges.sketch", "merges.work.previewing:sketch"))
         register(JobKind("merges.compare", "merges.work.comparing:run", Queue.HEAVY))
         register(JobKind("merges.statistics", "merges.work.measuring:run", Queue.HEAVY))
         register(JobKind("merges.evaluate", "merges.work.evaluating:run", Queue.HEAVY))

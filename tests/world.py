@@ -12,13 +12,13 @@ from adapters.models import Lineage
 from hub.accounts.actor import actor_for
 from hub.accounts.models import Account, Scope, Token
 from hub.accounts.tokens import create_token
-from hub.jobs.models import Job
+from hub.jobs.models import Job, State
 from hub.repos import lifecycle, uploading
 from hub.repos.models import Kind, Repo
 from hub.review import change_requests
 from hub.review.models import ChangeRequest, Comment
 from hub.store.models import Upload
-from merges.models import Evaluation, Merge
+from merges.models import Evaluation, Merge, MergeComparison
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.merging import ask_for_merge
 from tests.make_adapters import TASK_CARD, lora_tensors, write_adapter, write_base
@@ -45,6 +45,7 @@ class World:
     upload: Upload
     task_upload: Upload
     token: Token
+    comparison: MergeComparison
 
 
 def make_world(people: People, folder: Path) -> World:
@@ -67,12 +68,27 @@ def make_world(people: People, folder: Path) -> World:
         for repo, digit in ((adapter, "a"), (task, "b"))
     ]
     Lineage.objects.create(child=adapter, child_sha=adapter.head, parent=task, parent_sha=task.head, relation="task")
+    comparison = _comparison(people.alice, [adapter, task, base])
     token, _text = create_token(account=people.alice, label="secret token", scope=Scope.READ)
     return World(
         base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, job=merge.job,
         request=request, task_request=task_request, comment=comment, task_comment=task_comment,
         upload=Upload.objects.get(pk=uploads[0]), task_upload=Upload.objects.get(pk=uploads[1]), token=token,
+        comparison=comparison,
     )  # fmt: skip
+
+
+def _comparison(owner: Account, rests_on: list[Repo]) -> MergeComparison:
+    """A comparison that has ended, of adapters of hers."""
+    job = Job.objects.create(kind="merges.compare", title="Compare secret ways", owner=owner, state=State.CANCELLED)
+    inputs = [{"adapter": name, "revision": "main"} for name in ("alice/secret-lora", "alice/secret-other")]
+    recipe = {"merge_method": "mean", "inputs": [{"adapter": entry["adapter"]} for entry in inputs]}
+    row = MergeComparison.objects.create(
+        owner=owner, job=job, order={"inputs": inputs, "tasks": [], "methods": ["mean"]},
+        report={"winner": "mean", "methods": [{"name": "mean", "recipe": recipe}], "rows": []},
+    )  # fmt: skip
+    row.rests_on.set(rests_on)
+    return row
 
 
 def write_task(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from hub.rest.door import Door
 from hub.rest.shapes import Shape
 from merges.methods import METHODS
 from merges.work.merging import linted
+from merges.work.previewing import preview_of
 
 
 class ReferenceRow(Shape):
@@ -42,6 +43,11 @@ class MethodRow(Shape):
     needs_base = serializers.BooleanField()
     inputs_minimum = serializers.IntegerField()
     inputs_maximum = serializers.IntegerField(allow_null=True)
+    needs = serializers.ListField(
+        child=serializers.CharField(), help_text="Statistics every input must have published."
+    )
+    searched = serializers.BooleanField(help_text="Its weights are found on a few examples.")
+    routed = serializers.BooleanField(help_text="The result is a run-time artefact with a router.")
 
 
 class RecipeBody(Shape):
@@ -65,6 +71,23 @@ class MethodsDoor(Door):
     def get(self, request: Request) -> Response:
         """With their papers, parameters and ranges."""
         return Response(MethodRow(METHODS.values(), many=True).data)
+
+
+class PreviewDetail(Shape):
+    problems = ProblemRow(many=True)
+    waiting = serializers.ListField(child=serializers.CharField(), help_text="Inputs whose sketch is still being made.")
+    preview = serializers.DictField(
+        allow_null=True, help_text="Cosines, conflict, norms, alignment, warnings, estimated bytes, seconds and memory."
+    )
+
+
+class PreviewDoor(Door):
+    only_reads = True
+
+    @extend_schema(request=RecipeBody, responses=PreviewDetail, summary="Preview a merge")
+    def post(self, request: Request) -> Response:
+        """From stored sketches, without computing the merge; nothing is kept."""
+        return Response(PreviewDetail(preview_of(self.actor, self.read(RecipeBody)["recipe"])).data)
 
 
 class LintDoor(Door):

@@ -2,11 +2,16 @@
 
 from django.urls import path
 
-from merges.api import evaluations, merges, methods
+from merges.api import comparisons, evaluations, merges, methods
 
 urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
     path("recipes/lint", methods.LintDoor.as_view()),
+    path("recipes/preview", methods.PreviewDoor.as_view()),
+    path("merge-comparisons", comparisons.ComparisonsDoor.as_view()),
+    path("merge-comparisons/<int:comparison>", comparisons.ComparisonDoor.as_view()),
+    path("merge-comparisons/<int:comparison>/publish", comparisons.WinnerDoor.as_view()),
+    path("statistics", comparisons.StatisticsDoor.as_view()),
     path("merges", merges.MergesDoor.as_view()),
     path("merges/<int:merge>", merges.MergeDoor.as_view()),
     path("evaluations", evaluations.EvaluationsDoor.as_view()),

@@ -71,6 +71,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "jobs/<uuid:job>": ("GET", "hers"),
     "jobs/<uuid:job>/cancel": ("POST", "hers"),
     "merges/<int:merge>": ("GET", "hers"),
+    "merge-comparisons/<int:comparison>": ("GET", "hers"),
+    "merge-comparisons/<int:comparison>/publish": ("POST", "hers"),
+    "merge-comparisons": ("GET POST", "list"),
+    "statistics": ("POST", "list"),
     "evaluations/<int:evaluation>": ("GET", "hers"),
     "compare": ("GET", "hers"),
     "repos": ("GET POST", "list"),
@@ -89,6 +93,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "tokens/<int:token>": ("DELETE", "session"),
     "methods": ("GET", "public"),
     "recipes/lint": ("POST", "public"),
+    "recipes/preview": ("POST", "public"),
     "schema": ("GET", "public"),
     "docs": ("GET", "public"),
 }
@@ -98,6 +103,10 @@ BODIES: dict[str, dict[str, Any]] = {
         "recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]},
         "target": "{me}/stolen",
     },
+    "POST merge-comparisons/<int:comparison>/publish": {"target": "alice/secret-winner"},
+    "POST merge-comparisons": {"inputs": ["alice/secret-lora", "alice/secret-other"]},
+    "POST statistics": {"adapter": "alice/secret-lora"},
+    "POST recipes/preview": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST evaluations": {"subject": "alice/secret-lora", "task": "alice/secret-task"},
     "POST recipes/lint": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST repos": {"name": "planted", "owner": "alice"},
@@ -143,7 +152,7 @@ def address(route: str, world: World) -> str:
         "upload": (world.task_upload if task else world.upload).pk,
         "number": (world.task_request if task else world.request).number,
         "comment": (world.task_comment if task else world.comment).pk,
-        "job": world.job.pk, "merge": world.merge.pk, "evaluation": world.evaluation.pk,
+        "job": world.job.pk, "merge": world.merge.pk, "comparison": world.comparison.pk, "evaluation": world.evaluation.pk,
         "account": "alice", "member": "bob", "token": world.token.pk,
     }  # fmt: skip
     if "tags/" in route:
