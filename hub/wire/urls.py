@@ -11,6 +11,7 @@ from hub.wire import (
     git,
     identity,
     info,
+    jobs,
     lfs,
     login,
     preupload,
@@ -44,7 +45,7 @@ def no_such_route(request: WireRequest, rest: str = "") -> HttpResponse:
 
 
 NOT_OFFERED = (
-    "spaces kernels buckets papers daily_papers collections jobs scheduled-jobs settings/webhooks inference-endpoints "
+    "spaces kernels buckets papers daily_papers collections scheduled-jobs settings/webhooks inference-endpoints "
     "resource-groups kernels-search"
 ).split()
 """What other hubs have and this one has not; each answers 501 with a sentence."""
@@ -98,6 +99,12 @@ urlpatterns = [
     ],
     path("api/settings/repositories", storage.repositories),
     path("api/organizations/<str:name>/settings/repositories", storage.repositories),
+    path("api/jobs/hardware", jobs.hardware),
+    path("api/jobs/<str:namespace>", by_method(GET=jobs.list_jobs, POST=jobs.not_here)),
+    path("api/jobs/<str:namespace>/<uuid:job>", jobs.inspect),
+    path("api/jobs/<str:namespace>/<uuid:job>/cancel", jobs.cancel),
+    path("api/jobs/<str:namespace>/<uuid:job>/logs", jobs.logs),
+    path("api/jobs/<str:namespace>/<path:rest>", jobs.not_here),
     path("api/repos/create", repos.create),
     path("api/repos/delete", repos.delete),
     path("api/repos/move", repos.move),

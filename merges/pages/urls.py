@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.urls import URLPattern, path
+from django.views.generic import RedirectView
 
 from hub.wire import converters
 from merges.pages import (
@@ -58,6 +59,7 @@ urlpatterns = [
     path("compare/again", compare.again),
     path("jobs", jobs.jobs, name="jobs"),
     path("jobs/<uuid:pk>", jobs.job, name="job"),
+    path("jobs/<str:owner>/<uuid:pk>", RedirectView.as_view(url="/jobs/%(pk)s")),  # as the Hub client writes it
     path("jobs/<uuid:pk>/cancel", jobs.cancel),
     path("evaluate", evaluations.evaluate, name="evaluate"),
     path("evaluations", evaluations.evaluations, name="evaluations"),
