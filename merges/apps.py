@@ -24,4 +24,6 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.sketch", "merges.work.previewing:sketch"))
         register(JobKind("merges.compare", "merges.work.comparing:run", Queue.HEAVY))
         register(JobKind("merges.statistics", "merges.work.measuring:run", Queue.HEAVY))
+        register(JobKind("merges.threeway.preview", "merges.work.reconciling:preview"))
+        register(JobKind("merges.threeway.merge", "merges.work.reconciling:run", Queue.HEAVY))
         register(JobKind("merges.evaluate", "merges.work.evaluating:run", Queue.HEAVY))

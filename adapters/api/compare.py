@@ -65,7 +65,7 @@ class TensorChangeRow(Shape):
     spectrum = serializers.DictField(
         help_text="Of the change: effective_rank, rank_90, stable_rank, ranks_at_least, singular_values."
     )
-    update = serializers.ChoiceField(UPDATES)
+    update = serializers.ChoiceField(UPDATES)  # type: ignore[assignment]  # a field, as DRF wants it
     evidence = serializers.CharField(allow_blank=True)
     exact = serializers.BooleanField()
     parts = serializers.ListField(child=serializers.DictField(), help_text="The stored tensors behind an update.")

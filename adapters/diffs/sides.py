@@ -80,6 +80,19 @@ class OpenSide:
         """One whole tensor in its shape."""
         return self._places[name][1].read(name)
 
+    def raw(self, name: str) -> Iterator[bytes]:
+        """One tensor's bytes in chunks."""
+        return self._places[name][1].raw_chunks(name)
+
+    def path(self, name: str) -> Path:
+        """The file that holds a tensor."""
+        return self._places[name][0]
+
+    def metadata(self, path: Path) -> dict[str, str]:
+        """The metadata of one file's header; empty if no tensor of it is here."""
+        opened = next((opened for place, opened in self._places.values() if place == path), None)
+        return dict(opened.header.metadata) if opened else {}
+
     def rows(self, name: str) -> Iterator[Array]:
         """The values as blocks of rows of `sides(shape)`, decoded, about 256k elements each."""
         columns = max(1, sides(self.info(name).shape)[1])

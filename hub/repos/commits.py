@@ -59,6 +59,13 @@ class _Draft:
     def add(self, sha: str, kind: str, body: bytes, size: int = 0, blob: Blob | None = None) -> None:
         self.objects[sha] = GitObject(repo=self.repo, sha=sha, kind=kind, data=body, size=size, large=blob)
 
+    def put(self, file: Ready) -> None:
+        """Create or replace a file whose bytes are safe."""
+        self.files[file.path] = file.sha
+        self.add(file.sha, ObjectKind.BLOB, file.body, file.size, file.blob)
+        if file.blob:
+            self.blobs.add(file.blob.sha256)
+
 
 def commit(
     *,
@@ -91,17 +98,29 @@ def commit(
 
 
 def commit_merge(
-    *, author: Account | None, repo: Repo, branch: str, parents: Sequence[str], files: dict[str, str], message: str
+    *,
+    author: Account | None,
+    repo: Repo,
+    branch: str,
+    parents: Sequence[str],
+    files: dict[str, str],
+    message: str,
+    puts: Sequence[Put] = (),
 ) -> Commit:
     """Record a merge whose files (path → git id, all in this repo already) the review room worked out and allowed.
 
-    The first parent must be the branch's head. Raises Conflict.
+    `puts` are files with new content on top. The first parent must be the branch's head. Raises Conflict, and what
+    `commit` raises for the files put.
     """
+    ready = _prepare(puts)
     with transaction.atomic():
         ref = _locked_ref(repo, full_ref(branch))
         if ref.target != parents[0]:
             raise Conflict(ref.target)
         draft = _Draft(repo, dict(files))
+        for file in ready.values():
+            draft.put(file)
+        check_shape(draft.files)
         return _record_commit(draft, ref, _write_trees(draft), list(parents), author, message)
 
 
@@ -187,11 +206,7 @@ def _apply(repo: Repo, head: Commit | None, changes_: Iterable[Change], ready: d
     draft = _Draft(repo, trees.flatten(repo, head.tree) if head else {})
     for change in changes_:
         if isinstance(change, Put):
-            file = ready[change.path]
-            draft.files[change.path] = file.sha
-            draft.add(file.sha, ObjectKind.BLOB, file.body, file.size, file.blob)
-            if file.blob:
-                draft.blobs.add(file.blob.sha256)
+            draft.put(ready[change.path])
         elif isinstance(change, Delete):
             if draft.files.pop(change.path, None) is None:
                 raise trees.EntryNotFound(f"A file with this name doesn't exist: {change.path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.db import transaction
 from django.db.models import F
@@ -192,8 +192,10 @@ def _merge(actor: Actor, request: ChangeRequest, text: str) -> Commit:
     return merged
 
 
-def merged_files(repo: Repo, request: ChangeRequest, ours: Commit, theirs: Commit) -> dict[str, str]:
-    """Path → git id after a three-way merge by path. Raises MergeConflict."""
+def merged_files(
+    repo: Repo, request: ChangeRequest, ours: Commit, theirs: Commit, resolved: Collection[str] = ()
+) -> dict[str, str]:
+    """Path → git id after a three-way merge by path. Raises MergeConflict for paths that nobody `resolved`."""
     base = trees.flatten(repo, trees.resolve_commit(repo, request.base).tree)
     left, right = trees.flatten(repo, ours.tree), trees.flatten(repo, theirs.tree)
     merged, conflicts = dict(left), []
@@ -202,7 +204,7 @@ def merged_files(repo: Repo, request: ChangeRequest, ours: Commit, theirs: Commi
         if yours == before or mine == yours:
             continue
         if mine != before:
-            conflicts.append(path)
+            conflicts += [path] if path not in resolved else []
         elif yours is None:
             merged.pop(path, None)
         else:

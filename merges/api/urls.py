@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from merges.api import comparisons, evaluations, merges, methods
+from hub.rest.urls import in_every_repo
+from merges.api import comparisons, evaluations, merges, methods, threeway
 
 urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
@@ -16,4 +17,5 @@ urlpatterns = [
     path("merges/<int:merge>", merges.MergeDoor.as_view()),
     path("evaluations", evaluations.EvaluationsDoor.as_view()),
     path("evaluations/<int:evaluation>", evaluations.EvaluationDoor.as_view()),
+    *in_every_repo((("/change-requests/<int:number>/tensor-merge", threeway.TensorMergeDoor),)),
 ]

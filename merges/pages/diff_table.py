@@ -71,7 +71,7 @@ def narrowed(asked: QueryDict) -> list[tuple[tuple[str, ...], str]]:
         found.append(
             (
                 ("layer", "module"),
-                asked["module"][:80] if layer == "-" else f"layer {layer[:8]}, {asked['module'][:80]}",
+                str(asked["module"])[:80] if layer == "-" else f"layer {layer[:8]}, {asked['module'][:80]}",
             )
         )
     if asked.get("find"):

@@ -14,7 +14,7 @@ from hub.review import change_requests, decisions
 from hub.review import queue as review_queue
 from hub.review.models import ChangeRequest, State
 from hub.rights import Verb, can
-from merges.pages import diff_view
+from merges.pages import diff_view, reconciling
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
 
 
@@ -33,7 +33,8 @@ def discussions(request: HttpRequest, owner: str, name: str, task: bool = False)
     return repo_page(request, "work/change_requests.html", repo, "discussions", page_obj=page_of(request, rows))
 
 
-def _request_or_404(repo: Repo, number: int) -> ChangeRequest:
+def request_or_404(repo: Repo, number: int) -> ChangeRequest:
+    """The change request of an address."""
     row = repo.change_requests.select_related("author", "repo__owner").filter(number=number).first()
     if row is None:
         raise Http404("There is no such change request.")
@@ -43,13 +44,14 @@ def _request_or_404(repo: Repo, number: int) -> ChangeRequest:
 def change_request(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:
     """What is proposed, what the checks say, what was said, and the decision."""
     repo = repo_or_404(request, owner, name, task=task)
-    row, actor = _request_or_404(repo, number), actor_of(request)
+    row, actor = request_or_404(repo, number), actor_of(request)
     head = trees.resolve_commit(repo, row.ref)
     base = Commit.objects.get(repo=repo, sha=row.base)
     ends = diff_view.Ends(repo, base, repo, head, row.get_absolute_url())
     return repo_page(
         request, "work/change_request.html", repo, "discussions",
-        **diff_view.context(request, actor, ends), row=row, head=head, checks=decisions.checks_of(row),
+        **diff_view.context(request, actor, ends), three=reconciling.panel(actor, row),
+        row=row, head=head, checks=decisions.checks_of(row),
         comments=row.comments.select_related("author"), conflicts=change_requests.conflicts(row),
         may_decide=row.state == State.OPEN and decisions.may_decide(actor, row),
         may_steer=change_requests.may_steer(actor, row),
@@ -62,7 +64,7 @@ def change_request(request: HttpRequest, owner: str, name: str, number: int, tas
 def act(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:
     """Comment, decide, merge, close or reopen: one button, one room function."""
     repo = repo_or_404(request, owner, name, task=task)
-    row, actor, asked = _request_or_404(repo, number), actor_of(request), request.POST
+    row, actor, asked = request_or_404(repo, number), actor_of(request), request.POST
     text, action = asked.get("text", ""), asked.get("action", "")
     if action == "comment":
         attempt(request, lambda: change_requests.comment(actor=actor, request=row, text=text))

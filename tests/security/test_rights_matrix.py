@@ -55,6 +55,7 @@ IN_A_REPO = {
     "/change-requests/<int:number>/comments/<int:comment>": "PUT DELETE",
     "/change-requests/<int:number>/merge": "POST",
     "/change-requests/<int:number>/decisions": "POST",
+    "/change-requests/<int:number>/tensor-merge": "GET POST",
     "/activity": "GET",
     "/facts": "GET",
     "/checks": "GET",

@@ -1,0 +1,13 @@
+"""MERGES two versions of the same weights, tensor by tensor, from the version both began with.
+
+Three sides as local files come in, with rules that say what to do where both changed the same thing; a preview with
+numbers, and merged files, leave. A tensor that only one side changed keeps that side's bytes; the two factors of a LoRA
+update are never merged apart from each other. Nothing is committed here, and nobody's rights are known.
+"""
+
+from merges.threeway.rules import Rule, RuleError, default_rules, parse_rules, strategies
+from merges.threeway.units import ThreeWay, Unit, opened
+from merges.threeway.writing import Result, write
+
+__all__ = ["Result", "Rule", "RuleError", "ThreeWay", "Unit", "default_rules", "opened", "parse_rules", "strategies",
+           "write"]  # fmt: skip
