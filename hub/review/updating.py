@@ -15,8 +15,9 @@ from hub.activity.record import record
 from hub.repos import commits, trees
 from hub.repos.changes import Content, Put
 from hub.repos.models import Commit
-from hub.review.change_requests import NotPossible, may_steer, merged_files
+from hub.review.change_requests import may_steer, merged_files
 from hub.review.models import ChangeRequest, State
+from hub.review.refusals import NotPossible
 from hub.rights import Denied
 
 

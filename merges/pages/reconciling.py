@@ -75,7 +75,7 @@ def rules_of(asked: QueryDict) -> Any:
     """
     if asked.get("rules"):
         try:
-            return json.loads(asked["rules"])
+            return json.loads(str(asked["rules"]))
         except ValueError:
             return None
     found: list[dict[str, Any]] = [
@@ -84,8 +84,8 @@ def rules_of(asked: QueryDict) -> Any:
         if name.startswith(("unit:", "file:")) and value
     ]
     for number in range(FREE_RULES):
-        if asked.get(f"match{number}", "").strip():
-            found.append(_rule(asked, asked[f"match{number}"].strip(), str(number)))
+        if match := str(asked.get(f"match{number}", "")).strip():
+            found.append(_rule(asked, match, str(number)))
     return [*found, _rule(asked, "*", "")]
 
 

@@ -28,8 +28,8 @@ from hub.repos import trees
 from hub.repos.changes import Content, Inline, OnDisk
 from hub.repos.models import Commit
 from hub.review import change_requests
-from hub.review.change_requests import MergeConflict, NotPossible
 from hub.review.models import ChangeRequest
+from hub.review.refusals import MergeConflict, NotPossible
 from hub.review.updating import bring_up_to_date
 from hub.rights import Denied
 from merges.threeway import Rule, RuleError, opened, parse_rules, write
@@ -185,8 +185,10 @@ def _conflict(running: Running) -> Conflict:
     request = ChangeRequest.objects.select_related("repo__owner", "author").filter(pk=places["request"]).first()
     if request is None:
         raise JobFailed("The change request is not there any more.")
-    commits = [Commit.objects.get(repo=request.repo, sha=places[side]) for side in ("original", "ours", "theirs")]
-    return Conflict(request, *commits, tuple(places["paths"]))
+    original, ours, theirs = (
+        Commit.objects.get(repo=request.repo, sha=places[side]) for side in ("original", "ours", "theirs")
+    )
+    return Conflict(request, original, ours, theirs, tuple(places["paths"]))
 
 
 def _opened(conflict: Conflict, folder: str, running: Running, files: ExitStack) -> tuple[Any, Weights]:
@@ -201,8 +203,8 @@ def _opened(conflict: Conflict, folder: str, running: Running, files: ExitStack)
     try:
         for part in filter(None, found):
             manifests.ensure(part.blobs, running)
-        sides = [weights_of.opened(part) if part else Side([]) for part in (original, ours, theirs)]
-        return opened(*sides, files), ours
+        base = weights_of.opened(original) if original else Side([])
+        return opened(base, weights_of.opened(ours), weights_of.opened(theirs), files), ours
     except FormatError as error:
         raise JobFailed(str(error)) from error
 
