@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 _SAFE_ID = re.compile(r"[\w.:=-]{8,100}")
 log = logging.getLogger("hub.requests")
@@ -66,7 +66,10 @@ class MovedMiddleware:
             return None
         address = request.get_full_path().replace("%1F", "%2F")
         before = re.compile(re.escape(f"/{error.before}"), re.IGNORECASE)
-        return HttpResponse(status=307, headers={"Location": before.sub(f"/{error.now}", address, count=1)})
+        headers = {"Location": before.sub(f"/{error.now}", address, count=1)}
+        if request.path_info.startswith("/api/"):
+            return JsonResponse({"error": str(error), "code": "moved"}, status=307, headers=headers)
+        return HttpResponse(status=307, headers=headers)
 
 
 def public_url(path: str = "") -> str:

@@ -40,11 +40,11 @@ def front(text: str) -> dict:
     ],
 )
 def test_hostile_front_matter_is_refused_at_once(text: str, code: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(CardError) as caught:
         front(text)
     assert caught.value.code == code
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_two_megabyte_card_is_refused() -> None:

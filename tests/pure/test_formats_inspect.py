@@ -195,6 +195,6 @@ def test_a_very_large_hostile_adapter_is_judged_in_seconds(tmp_path: Path, base:
     folder = write_adapter(tmp_path, config)
     weights = make_adapters.raw_file(header, np.ones(len(modules), np.float32).tobytes())
     (folder / "adapter_model.safetensors").write_bytes(weights)
-    started = time.perf_counter()
+    started = time.process_time()
     assert look(folder, base).finding("fits_base").verdict == "fail"
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20

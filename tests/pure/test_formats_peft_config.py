@@ -26,11 +26,11 @@ def lora(**changes: object) -> PeftConfig:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_config_is_refused_at_once(name: str) -> None:
     data, code = HOSTILE[name]
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(FormatError) as caught:
         parse_config(data)
     assert caught.value.code == code
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_known_keys_are_read_and_others_only_kept() -> None:
@@ -159,9 +159,9 @@ def test_no_pattern_does_anything_but_compile_or_refuse(text: str) -> None:
 
 @pytest.mark.parametrize("pattern", [".*a" * 80, ".?" * 120, ".*a" + ".?" * 120, "(a?" * 8 + "b" + ")?" * 8])
 def test_costly_patterns_end_quickly(pattern: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert code_of(lambda: compiled(pattern).fullmatch("abbabababaaaabbaababababbababbabb" * 30)) in (None, "pattern")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(

@@ -153,8 +153,8 @@ def test_highlight_keeps_every_letter() -> None:
 )
 def test_long_and_twisted_cards_end_in_time_and_say_that_they_were_cut(piece: str) -> None:
     text = (piece * (60_000 // len(piece) + 1))[:60_000]
-    started = time.perf_counter()
+    started = time.process_time()
     inspect(render(text))
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     if piece.startswith("["):
         assert "too long to show" in render("a\n" * MAX_CHARACTERS)
