@@ -29,6 +29,7 @@ class Relation(models.TextChoices):
     ADAPTER_OF = "adapter"
     MERGE_OF = "merge"
     TAUGHT_ON = "task"
+    BEGUN_FROM = "start"
 
 
 class Lineage(models.Model):

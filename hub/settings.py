@@ -86,10 +86,15 @@ LIMITS = {
     "whole_bytes": env.int("LIMIT_WHOLE_BYTES", default=32 * MIB),
     "xet_token_seconds": env.int("LIMIT_XET_TOKEN_SECONDS", default=3600),
     "part_bytes": env.int("LIMIT_PART_BYTES", default=64 * MIB),
+    "teachings_at_once": env.int("LIMIT_TEACHINGS_AT_ONCE", default=3),
+    "teachings_a_day": env.int("LIMIT_TEACHINGS_A_DAY", default=50),
+    "checkpoint_seconds": env.int("LIMIT_CHECKPOINT_SECONDS", default=10),
     "cache_bytes": env.int("LIMIT_CACHE_BYTES", default=20 * 1024 * MIB),
 }
 XET = env.str("XET", default="on") != "off"
 XET_EPOCH = env.str("XET_EPOCH", default="1")  # raise it after a loss of chunks: every client forgets what it has sent
+TORCH_THREADS = env.int("TORCH_THREADS", default=1)
+"""Threads of one worker's training: more workers with one thread each are faster than one with many."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * MIB
 RATE_LIMITS = env.str("RATE_LIMITS", default="on") != "off"
 

@@ -15,9 +15,11 @@ class MergesConfig(AppConfig):
         from merges.recipes import RecipeError
         from merges.work import previewing
         from merges.work.subjects import BadRequest
+        from merges.work.teaching.asking import TooMany
 
         register_error(RecipeError, 422, "recipe")
         register_error(BadRequest, 422, "bad_request")
+        register_error(TooMany, 429, "too_many")
 
         register(JobKind("merges.merge", "merges.work.merge_run:run", Queue.HEAVY))
         register_published(previewing.on_commit)
@@ -26,4 +28,6 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.statistics", "merges.work.measuring:run", Queue.HEAVY))
         register(JobKind("merges.threeway.preview", "merges.work.reconciling:preview"))
         register(JobKind("merges.threeway.merge", "merges.work.reconciling:run", Queue.HEAVY))
+        register(JobKind("merges.teach", "merges.work.teaching.running:run", Queue.HEAVY))
+        register(JobKind("merges.compare_teaching", "merges.work.teaching.comparing:run", Queue.HEAVY))
         register(JobKind("merges.evaluate", "merges.work.evaluating:run", Queue.HEAVY))

@@ -129,3 +129,51 @@ class Evaluation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} on {self.task}"
+
+
+class TeachingQuerySet(models.QuerySet["Teaching"]):
+    def visible_to(self, actor: Actor) -> TeachingQuerySet:
+        """Teachings whose specialist and task the actor may both read."""
+        readable = Repo.objects.visible_to(actor)
+        return self.filter(repo__in=readable, task__in=readable)
+
+
+class Teaching(models.Model):
+    """Examples that became, or become, a specialist: what was asked, how it went, and what it cost.
+
+    The result is an ordinary commit in `repo`; the examples are the train split of `task` at `task_sha`.
+    """
+
+    owner = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="teachings")
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="teachings")
+    task = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="taught")
+    task_sha = models.CharField(max_length=40)
+    base = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
+    base_sha = models.CharField(max_length=40)
+    examples = models.PositiveIntegerField()
+    settings = models.JSONField(help_text="Every number of the training.")
+    start = models.JSONField(default=dict, help_text="What was asked to begin from, what was chosen and why.")
+    estimate = models.JSONField(default=dict)
+    curve = models.JSONField(default=list)
+    checkpoint = models.CharField(max_length=64, blank=True, help_text="Hash of the bytes a new worker goes on from.")
+    report = models.JSONField(default=dict, help_text="What it cost and gave.")
+    comparison = models.JSONField(default=dict, help_text="The specialist beside what else these examples could do.")
+    result_sha = models.CharField(max_length=40, blank=True)
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="teaching")
+    comparing = models.OneToOneField(
+        Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="compared_teaching"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TeachingQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["repo", "-created_at"]), models.Index(fields=["owner", "-created_at"])]
+        constraints = [models.CheckConstraint(condition=Q(examples__gt=0), name="taught_with_examples")]
+
+    def __str__(self) -> str:
+        return f"{self.repo} taught on {self.task}"
+
+    def get_absolute_url(self) -> str:
+        return f"/teachings/{self.pk}"

@@ -13,12 +13,14 @@ from hub.accounts.actor import actor_for
 from hub.accounts.models import Account, Scope, Token
 from hub.accounts.tokens import create_token
 from hub.jobs.models import Job, State
+from hub.jobs.queue import enqueue
 from hub.repos import lifecycle, uploading
 from hub.repos.models import Kind, Repo
 from hub.review import change_requests
 from hub.review.models import ChangeRequest, Comment
 from hub.store.models import Upload
-from merges.models import Evaluation, Merge, MergeComparison
+from merges.models import Evaluation, Merge, MergeComparison, Teaching
+from merges.training.settings import Settings
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.merging import ask_for_merge
 from tests.make_adapters import TASK_CARD, lora_tensors, write_adapter, write_base
@@ -37,6 +39,7 @@ class World:
     task: Repo
     merge: Merge
     evaluation: Evaluation
+    teaching: Teaching
     job: Job
     request: ChangeRequest
     task_request: ChangeRequest
@@ -69,9 +72,14 @@ def make_world(people: People, folder: Path) -> World:
     ]
     Lineage.objects.create(child=adapter, child_sha=adapter.head, parent=task, parent_sha=task.head, relation="task")
     comparison = _comparison(people.alice, [adapter, task, base])
+    teaching = Teaching.objects.create(
+        owner=people.alice, repo=adapter, task=task, task_sha=task.head, base=base, base_sha=base.head, examples=12,
+        settings=Settings().to_dict(), start={"asked": "auto"}, result_sha=adapter.head,
+        job=enqueue("merges.teach", title="Teach secret", arguments={}, owner=people.alice, repo=adapter),
+    )  # fmt: skip
     token, _text = create_token(account=people.alice, label="secret token", scope=Scope.READ)
     return World(
-        base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, job=merge.job,
+        base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, teaching=teaching, job=merge.job,
         request=request, task_request=task_request, comment=comment, task_comment=task_comment,
         upload=Upload.objects.get(pk=uploads[0]), task_upload=Upload.objects.get(pk=uploads[1]), token=token,
         comparison=comparison,

@@ -8,12 +8,9 @@ from typing import Any
 
 import torch
 
-DEFAULT_TEMPLATE = "{text}\nLabel:"
+from adapters.runtime.prompts import DEFAULT_TEMPLATE, prompt_of
 
-
-def prompt_of(text: str, text_pair: str | None = None, template: str = DEFAULT_TEMPLATE) -> str:
-    """The prompt for one text: the template with {text} replaced; a pair stands on the next line."""
-    return template.replace("{text}", text if text_pair is None else f"{text}\n{text_pair}")
+__all__ = ["DEFAULT_TEMPLATE", "label_log_likelihoods", "prompt_of", "token_rows"]
 
 
 def token_rows(

@@ -65,6 +65,11 @@ class Runtime:
         self._counter = itertools.count()
 
     @property
+    def plain_model(self) -> Any:
+        """The base itself, without any adapter."""
+        return self._model
+
+    @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the attached adapters, in order of attachment."""
         return tuple(self._attached)

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 NAVIGATION = (
     ("Browse", "/browse"),
     ("Tasks", "/tasks"),
+    ("Teach", "/teach"),
     ("Merge", "/merge"),
     ("Jobs", "/jobs"),
     ("Review", "/review"),

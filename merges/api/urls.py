@@ -3,7 +3,7 @@
 from django.urls import path
 
 from hub.rest.urls import in_every_repo
-from merges.api import comparisons, evaluations, merges, methods, threeway
+from merges.api import comparisons, evaluations, merges, methods, teachings, threeway
 
 urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
@@ -18,4 +18,8 @@ urlpatterns = [
     path("evaluations", evaluations.EvaluationsDoor.as_view()),
     path("evaluations/<int:evaluation>", evaluations.EvaluationDoor.as_view()),
     *in_every_repo((("/change-requests/<int:number>/tensor-merge", threeway.TensorMergeDoor),)),
+    path("teachings", teachings.TeachingsDoor.as_view()),
+    path("teachings/check", teachings.TeachingCheckDoor.as_view()),
+    path("teachings/<int:teaching>", teachings.TeachingDoor.as_view()),
+    path("teachings/<int:teaching>/compare", teachings.TeachingComparisonDoor.as_view()),
 ]

@@ -23,6 +23,7 @@ from merges.pages import (
     relatives,
     repo,
     review,
+    teaching,
 )
 
 assert converters  # importing registers the revision converter
@@ -59,6 +60,10 @@ urlpatterns = [
     path("merge", merging.merge, name="merge"),
     path("compare", compare.across, name="compare"),
     path("compare/again", compare.again),
+    path("teach", teaching.teach, name="teach"),
+    path("teachings/<int:pk>", teaching.show),
+    path("teachings/<int:pk>/curve", teaching.curve),
+    path("teachings/<int:pk>/compare", teaching.compare),
     path("jobs", jobs.jobs, name="jobs"),
     path("jobs/<uuid:pk>", jobs.job, name="job"),
     path("jobs/<str:owner>/<uuid:pk>", RedirectView.as_view(url="/jobs/%(pk)s")),  # as the Hub client writes it

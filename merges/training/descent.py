@@ -1,19 +1,42 @@
-"""Walk down the loss: AdamW, warm-up and linear decay, early stop, and a stop when the loss is no number."""
+"""Walk down the loss: warm-up and linear decay, early stop, and a stop when the loss is no number."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from adapters.runtime.runtime import Progress
+from adapters.runtime.runtime import Progress, silent
+from merges.training.checkpoints import Standing, load_optimiser, optimiser_tensors
 from merges.training.learners import Learner, bucketed
 from merges.training.settings import CurvePoint, Settings, TrainingFault
 
+Watch = Callable[[Standing], None]
+
+
+@dataclass
+class Walk:
+    """How one descent is watched: its fold (0: the one that is kept), whether validation decides, and who listens.
+
+    `until` stops after so many epochs although the learning rate is planned for all of them; `standing` goes on from a
+    checkpoint; `watch` is told after every epoch.
+    """
+
+    validated: bool
+    fold: int = 0
+    until: int | None = None
+    message: str = "Training"
+    progress: Progress = silent
+    standing: Standing | None = None
+    watch: Watch | None = None
+
 
 def descend(
-    model: Any, learner: Learner, settings: Settings, validated: bool, progress: Progress
+    model: Any, learner: Learner, settings: Settings, walk: Walk
 ) -> tuple[tuple[CurvePoint, ...], CurvePoint, int]:
     """Train the model's trainable parameters in place; (curve, point whose weights were kept, steps done).
 
@@ -21,41 +44,98 @@ def descend(
     Raises TrainingFault with the curve so far when the loss stops being a number.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    total = -(-len(learner.lengths) // settings.batch_size) * settings.epochs
-    warm = max(1, round(total * settings.warmup))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm, max(0.0, (total - step) / max(1, total - warm)))
-    )
+    optimiser = _optimiser(trained, settings)
+    epochs = settings.passes(len(learner.lengths))
+    total = -(-len(learner.lengths) // settings.batch_size) * epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(total, settings.warmup))
     chance = random.Random(settings.seed)  # noqa: S311 - an order, not a secret
-    curve: list[CurvePoint] = []
-    best, kept, step, message = None, list[torch.Tensor](), 0, "Training"
-    for epoch in range(1, settings.epochs + 1):
+    at = walk.standing or Standing()
+    if walk.standing is not None:
+        _go_on(at, trained, optimiser, schedule, chance)
+    precise = _precision(model, settings)
+    for epoch in range(at.epoch + 1, (walk.until or epochs) + 1):
         _training_mode(model, settings)
         losses = []
         for rows in bucketed(learner.lengths, settings.batch_size, chance):
-            loss = learner.loss(rows)
-            losses.append(_finite(loss, step, curve))
+            with precise():
+                loss = learner.loss(rows)
+            losses.append(_finite(loss, at))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, settings.clip)
             optimiser.step()
             schedule.step()
-            step += 1
-            progress(step, total, f"{message}, epoch {epoch} of {settings.epochs}, loss {losses[-1]:.3f}")
-        point = CurvePoint(step, epoch, sum(losses) / len(losses), *(learner.validate() if validated else (None, None)))
-        curve.append(point)
-        if point.validation_accuracy is not None:
-            message = f"Training, validation accuracy {point.validation_accuracy:.3f}"
-        if best is None or _better(point, best):
-            best, kept = point, [parameter.detach().clone() for parameter in trained]
-        elif settings.patience and epoch - best.epoch >= settings.patience:
+            at.step += 1
+            walk.progress(at.step, total, _note(walk, at, epoch, epochs, losses[-1]))
+        with precise():
+            scores = learner.validate() if walk.validated else (None, None)
+        point = CurvePoint(at.step, epoch, sum(losses) / len(losses), *scores, fold=walk.fold)
+        at.curve.append(point)
+        at.epoch = epoch
+        if at.best is None or _better(point, at.best):
+            at.best, at.kept = point, [parameter.detach().clone() for parameter in trained]
+        elif settings.patience and epoch - at.best.epoch >= settings.patience:
             break
-    assert best is not None
+        if walk.watch is not None:
+            walk.watch(_remembered(at, trained, optimiser, chance))
+    assert at.best is not None
     with torch.no_grad():
-        for parameter, value in zip(trained, kept, strict=True):
+        for parameter, value in zip(trained, at.kept, strict=True):
             parameter.copy_(value)
-    return tuple(curve), best, step
+    return tuple(at.curve), at.best, at.step
+
+
+def _optimiser(trained: list[torch.nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    if settings.optimiser == "adafactor":
+        return torch.optim.Adafactor(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _rate(total: int, warmup: float) -> Callable[[int], float]:
+    """Share of the learning rate at a step: up over the first `warmup` of all steps, then down to zero, linearly."""
+    warm = max(1, round(total * warmup))
+    return lambda step: min((step + 1) / warm, max(0.0, (total - step) / max(1, total - warm)))
+
+
+def _precision(model: Any, settings: Settings) -> Callable[[], AbstractContextManager[Any]]:
+    """bfloat16 where asked for, or where "auto" finds a CUDA device that has it; float32 on CPU, to be repeatable."""
+    device = next(model.parameters()).device
+    wanted = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    if not wanted:
+        return nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _go_on(
+    at: Standing, trained: list[torch.nn.Parameter], optimiser: torch.optim.Optimizer, schedule: Any, chance: Any
+) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(trained, at.trained, strict=True):
+            parameter.copy_(value)
+    at.kept = [value.to(trained[0].device) for value in at.kept]
+    load_optimiser(optimiser, at.optimiser)
+    schedule.last_epoch = at.step - 1
+    optimiser._step_count = at.step  # the schedule warns when it steps before its optimiser did
+    schedule.step()
+    chance.setstate(at.order)
+    if at.generator is not None:
+        torch.set_rng_state(at.generator)
+
+
+def _remembered(at: Standing, trained: list[Any], optimiser: torch.optim.Optimizer, chance: Any) -> Standing:
+    return replace(
+        at, trained=[parameter.detach() for parameter in trained], optimiser=optimiser_tensors(optimiser),
+        order=chance.getstate(), generator=torch.get_rng_state(),
+    )  # fmt: skip
+
+
+def _note(walk: Walk, at: Standing, epoch: int, epochs: int, loss: float) -> str:
+    known = ""
+    if at.curve and at.curve[-1].validation_accuracy is not None:
+        known = f", validation accuracy {at.curve[-1].validation_accuracy:.3f}"
+    return f"{walk.message}{known}, epoch {epoch} of {epochs}, loss {loss:.3f}"
 
 
 def _training_mode(model: Any, settings: Settings) -> None:
@@ -71,10 +151,11 @@ def _better(point: CurvePoint, best: CurvePoint) -> bool:
     return point.validation_loss < best.validation_loss
 
 
-def _finite(loss: torch.Tensor, step: int, curve: list[CurvePoint]) -> float:
+def _finite(loss: torch.Tensor, at: Standing) -> float:
     value = float(loss.detach())
     if not torch.isfinite(loss.detach()):
         raise TrainingFault(
-            f"The loss was {value} at step {step + 1}, so training stopped. Try a lower learning rate.", tuple(curve)
+            f"The loss was {value} at step {at.step + 1}, so training stopped. Try a lower learning rate.",
+            tuple(at.curve),
         )
     return value

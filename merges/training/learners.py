@@ -1,20 +1,13 @@
-"""What is learned: a head's cross-entropy for encoders, the label's likelihood for causal language models."""
+"""What every learner gives the loop, and how its rows are batched and weighed."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
-
-from adapters.runtime.examples import Example
-from adapters.runtime.likelihood import label_log_likelihoods, prompt_of, token_rows
-from adapters.runtime.linear import fit_linear
-from adapters.runtime.runtime import second_texts
-from merges.training.settings import Settings
 
 
 class Learner(Protocol):
@@ -48,125 +41,3 @@ def class_weights(targets: Sequence[int], classes: int, kind: str) -> torch.Tens
         return torch.ones(classes)
     counts = Counter(targets)
     return torch.tensor([len(targets) / (len(counts) * counts[c]) if counts[c] else 0.0 for c in range(classes)])
-
-
-class HeadLearner:
-    """Sequence classification: tokens are made once, batches padded to their longest row."""
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        train: Sequence[Example],
-        validation: Sequence[Example],
-        labels: Sequence[str],
-        settings: Settings,
-        device: torch.device,
-    ) -> None:
-        self._model, self._tokenizer, self._device = model, tokenizer, device
-        self._batch_size = settings.batch_size
-        number = {label: index for index, label in enumerate(labels)}
-        # Decided over both splits, so that a text is read the same way in training and validation.
-        paired = second_texts([example.text_pair for example in [*train, *validation]]) is not None
-        self._train = self._tokens(train, settings.max_length, paired)
-        self._validation = self._tokens(validation, settings.max_length, paired)
-        self._targets = torch.tensor([number[example.label] for example in train])
-        self._expected = torch.tensor([number[example.label] for example in validation], dtype=torch.long)
-        self._weights = class_weights(self._targets.tolist(), len(labels), settings.class_weights).to(device)
-        self.lengths = [len(row["input_ids"]) for row in self._train]
-
-    def loss(self, rows: Sequence[int]) -> torch.Tensor:
-        """Cross-entropy weighted by class."""
-        logits = self._model(**self._padded([self._train[row] for row in rows])).logits
-        return torch.nn.functional.cross_entropy(
-            logits.float(), self._targets[list(rows)].to(self._device), weight=self._weights
-        )
-
-    def validate(self) -> tuple[float, float]:
-        """Unweighted cross-entropy and accuracy of the head."""
-        logits = self._in_batches(self._validation, lambda batch: self._model(**batch).logits.float())
-        right = (logits.argmax(1) == self._expected).double().mean()
-        return float(torch.nn.functional.cross_entropy(logits, self._expected)), float(right)
-
-    def warm_up_head(self, head: torch.nn.Linear) -> None:
-        """Set the head to the logistic regression on what it is fed by the frozen base."""
-        seen: list[torch.Tensor] = []
-        hook = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().cpu()))
-        self._in_batches(self._train, lambda batch: self._model(**batch).logits, seen=seen)
-        hook.remove()
-        fed = seen[0].double().numpy()
-        scale = float(np.linalg.norm(fed, axis=1).mean()) or 1.0
-        weights = self._weights.cpu().numpy()[self._targets.numpy()]
-        matrix, bias = fit_linear(
-            fed / scale, self._targets.tolist(), len(self._weights), strength=3.0, weights=weights
-        )
-        with torch.no_grad():
-            head.weight.copy_(torch.from_numpy(matrix / scale))
-            head.bias.copy_(torch.from_numpy(bias))
-
-    def _tokens(self, examples: Sequence[Example], longest: int, paired: bool) -> list[dict[str, list[int]]]:
-        if not examples:
-            return []
-        pairs = [example.text_pair or "" for example in examples] if paired else None
-        made = self._tokenizer([example.text for example in examples], pairs, truncation=True, max_length=longest)
-        return [{name: made[name][row] for name in made} for row in range(len(examples))]
-
-    def _padded(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        batch = self._tokenizer.pad(rows, padding="longest", return_tensors="pt")
-        return {name: tensor.to(self._device) for name, tensor in batch.items()}
-
-    def _in_batches(self, rows: list[dict[str, list[int]]], compute: Any, seen: list | None = None) -> torch.Tensor:
-        self._model.eval()
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
-        back = torch.tensor(order).argsort()
-        with torch.no_grad():
-            found = [
-                compute(self._padded([rows[row] for row in order[start : start + 2 * self._batch_size]])).cpu()
-                for start in range(0, len(order), 2 * self._batch_size)
-            ]
-        if seen is not None:
-            seen[:] = [torch.cat(seen)[back]]
-        return torch.cat(found)[back]
-
-
-class LikelihoodLearner:
-    """Text to text: raises the log-likelihood of each label after its prompt, divided by the label's length."""
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        train: Sequence[Example],
-        validation: Sequence[Example],
-        labels: Sequence[str],
-        settings: Settings,
-        device: torch.device,
-    ) -> None:
-        self._model, self._device, self._pad = model, device, tokenizer.pad_token_id
-        self._batch_size, self._labels = settings.batch_size, list(labels)
-        weights = class_weights([self._labels.index(row.label) for row in train], len(labels), settings.class_weights)
-        self._weights = torch.tensor([float(weights[self._labels.index(row.label)]) for row in train])
-        prompts = [prompt_of(row.text, row.text_pair, settings.template) for row in train]
-        self._train = token_rows(tokenizer, prompts, [row.label for row in train], settings.max_length)
-        asked = [prompt_of(row.text, row.text_pair, settings.template) for row in validation for _ in labels]
-        self._validation = token_rows(tokenizer, asked, self._labels * len(validation), settings.max_length)
-        self._expected = torch.tensor([self._labels.index(row.label) for row in validation], dtype=torch.long)
-        self.lengths = [len(head) + len(tail) for head, tail in self._train]
-
-    def loss(self, rows: Sequence[int]) -> torch.Tensor:
-        """Negative log-likelihood per label token, weighted by class."""
-        sums, counts = label_log_likelihoods(self._model, [self._train[row] for row in rows], self._pad, self._device)
-        return -(sums / counts * self._weights[list(rows)].to(self._device)).mean()
-
-    def validate(self) -> tuple[float, float]:
-        """Loss and accuracy when each text gets the label of the highest likelihood per token."""
-        self._model.eval()
-        found = []
-        with torch.no_grad():
-            for start in range(0, len(self._validation), self._batch_size):
-                part = self._validation[start : start + self._batch_size]
-                sums, counts = label_log_likelihoods(self._model, part, self._pad, self._device)
-                found.append((sums / counts).cpu())
-        scores = torch.cat(found).reshape(-1, len(self._labels))
-        right = (scores.argmax(1) == self._expected).double().mean()
-        return float(-scores.gather(1, self._expected.unsqueeze(1)).mean()), float(right)

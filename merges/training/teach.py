@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 
-from adapters.runtime.bases import family_of, first_line, load_model, load_tokenizer, longest_input
+from adapters.runtime.bases import longest_input
 from adapters.runtime.examples import Example
 from adapters.runtime.quiet import choose_device, quiet_and_offline
 from adapters.runtime.runtime import Progress, silent
-from merges.training.descent import descend
-from merges.training.learners import HeadLearner, LikelihoodLearner
+from merges.training import folds as fold
+from merges.training.checkpoints import Checkpoint, Standing, identity, read_checkpoint
+from merges.training.descent import Walk, descend
+from merges.training.heads import HeadLearner
+from merges.training.learners import Learner
+from merges.training.likelihoods import LikelihoodLearner
+from merges.training.loaded import LoadedBase
+from merges.training.placing import adapter_config, placed, start_settings, trained_head, write_adapter
 from merges.training.settings import CurvePoint, Settings, TrainingFault
 
-HEADS = ("classifier", "score")
+Watch = Callable[[Sequence[CurvePoint], Callable[[], bytes]], None]
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """What a training gave: its curve, what it cost and which files it wrote.
 
-    `seconds` is wall time without loading libraries; `peak_memory` is the process's highest resident size in bytes;
-    `best` is the point of the curve whose weights were kept.
+    `seconds` is wall time without loading libraries (all attempts together); `peak_memory` is the process's highest
+    resident size in bytes, `device_memory` that of a CUDA device; `best` is the point of the curve whose weights were
+    kept. `fold_curves` are the trainings that chose how long to train, `held_back` (right, n) their score on examples
+    that they had not seen. `settings` are those in the end: the batch may have been made smaller for lack of memory.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -45,10 +50,15 @@ class TrainingResult:
     device: str
     stopped_early: bool
     files: tuple[str, ...]
+    settings: Settings
+    device_memory: int = 0
+    fold_curves: tuple[tuple[CurvePoint, ...], ...] = ()
+    held_back: tuple[int, int] | None = None
+    resumed: bool = False
 
 
 def teach(
-    base: Path,
+    base: Path | LoadedBase,
     examples: Sequence[Example],
     settings: Settings,
     output: Path,
@@ -57,45 +67,154 @@ def teach(
     validation: Sequence[Example] = (),
     labels: Sequence[str] | None = None,
     base_name: str = "",
+    start: Path | None = None,
     device: str | None = None,
     threads: int = 1,
+    checkpoint: bytes | None = None,
+    watch: Watch | None = None,
 ) -> TrainingResult:
     """Train an adapter for `base` on `examples` and write it to `output` (adapter_config.json, weights, labels.json).
 
     An encoder gets a sequence-classification head, a causal language model learns to continue with the label. `labels`
-    fixes the order of the outputs (default: sorted); `base_name` (owner/name) is recorded as the base. The epoch of the
-    lowest validation loss is kept where there is `validation`. `progress` is called after every step; what it raises
-    ends the training with nothing written. On CPU equal inputs and seed give equal files. Raises TrainingFault or
-    RuntimeFault.
+    fixes the order of the outputs (default: sorted); `base_name` (owner/name) is recorded as the base; `start` is an
+    adapter folder to begin from instead of nothing. The epoch of the lowest validation loss is kept where there is
+    `validation`; else k-fold chooses how many epochs to train. `progress` is called after every step; what it raises
+    ends the training with nothing written. `watch` gets the curve after every epoch and a function that makes a
+    checkpoint; with `checkpoint` an interrupted training goes on where it was. When memory runs out the batch is
+    halved once. On CPU equal inputs and seed give equal files. Raises TrainingFault or RuntimeFault.
     """
-    started = time.perf_counter()
     settings.check()
     order = check_examples(examples, validation, labels)
     torch.set_num_threads(threads)
-    place = choose_device(device)
-    causal = family_of(base) == "causal"
-    tokenizer = load_tokenizer(base)
-    devices = [place.index or 0] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), quiet_and_offline():
+    loaded = base if isinstance(base, LoadedBase) else LoadedBase(base)
+    chosen = start_settings(settings, start) if start is not None else settings
+    of = identity(chosen, examples, validation, order, f"{base_name} {start.name if start else ''}")
+    at = read_checkpoint(checkpoint, of) or Checkpoint(of, chosen.batch_size)
+    job = _Training(loaded, list(examples), list(validation), order, start, choose_device(device), progress, watch, at)
+    job.resumed = bool(at.folds or at.standing)
+    chosen = replace(chosen, batch_size=at.batch_size)
+    try:
+        return job.run(chosen, output, base_name)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        if chosen.batch_size < 2 or chosen.batch_size < settings.batch_size:
+            raise TrainingFault(_no_room(chosen.batch_size, at), _curve_of(at)) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    smaller = replace(chosen, batch_size=chosen.batch_size // 2)
+    at.batch_size, at.standing, at.folds = smaller.batch_size, None, []
+    try:
+        return job.run(smaller, output, base_name)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingFault(_no_room(smaller.batch_size, at), _curve_of(at)) from error
+
+
+class _Training:
+    """One call of `teach`: the same examples on the same base, for the folds and for the training that is kept."""
+
+    def __init__(
+        self,
+        loaded: LoadedBase,
+        examples: list[Example],
+        validation: list[Example],
+        labels: list[str],
+        start: Path | None,
+        device: torch.device,
+        progress: Progress,
+        watch: Watch | None,
+        at: Checkpoint,
+    ) -> None:
+        self.loaded, self.examples, self.validation, self.labels = loaded, examples, validation, labels
+        self.start, self.device, self.progress, self.watch, self.at = start, device, progress, watch, at
+        self.resumed = False
+        self._started = time.perf_counter()
+        self._before = at.seconds
+
+    def run(self, settings: Settings, output: Path, base_name: str) -> TrainingResult:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        devices = [self.device.index or 0] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), quiet_and_offline():
+            until, held_back = self._length(settings)
+            model, learner, limited, config, total = self._made(settings, self.examples, self.validation)
+            walk = Walk(
+                validated=bool(self.validation), until=until, progress=self.progress, standing=self.at.standing,
+                watch=self._watched,
+            )  # fmt: skip
+            curve, best, steps = self._descend(model, learner, limited, walk)
+        files = write_adapter(model, config, self.labels, output, base_name)
+        trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        return TrainingResult(
+            curve, best, tuple(self.labels), len(self.examples), steps, self.seconds, peak_memory(), trainable,
+            trainable / total, str(self.device), curve[-1].epoch < settings.passes(len(self.examples)), files, settings,
+            device_memory=torch.cuda.max_memory_allocated(self.device) if devices else 0,
+            fold_curves=tuple(tuple(part) for part in self.at.folds), held_back=held_back, resumed=self.resumed,
+        )  # fmt: skip
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    def _length(self, settings: Settings) -> tuple[int | None, tuple[int, int] | None]:
+        """(epochs to train or None for all, (right, n) on held-back examples): k-fold where there is no validation."""
+        if self.validation or not settings.patience:
+            return None, None
+        texts = [example.label for example in self.examples]
+        count = fold.usable_folds(texts, settings.folds)
+        if not count:
+            return None, None
+        parts = fold.stratified(texts, count, settings.seed)
+        for number in range(len(self.at.folds), len(parts)):
+            taught, back = fold.parted(self.examples, parts[number])
+            model, learner, limited, _, _ = self._made(settings, taught, back)
+            walk = Walk(
+                validated=True, fold=number + 1, message=f"Choosing how long to train, part {number + 1} of {count}",
+                progress=self.progress, standing=self.at.standing, watch=self._watched,
+            )  # fmt: skip
+            curve, _, _ = self._descend(model, learner, limited, walk)
+            self.at.folds.append(list(curve))
+            self.at.standing = None
+            self._watched(None)
+        epochs = fold.best_length(self.at.folds)
+        return epochs, (fold.right_in_folds(self.at.folds, [len(part) for part in parts], epochs), len(self.examples))
+
+    def _made(
+        self, settings: Settings, taught: Sequence[Example], back: Sequence[Example]
+    ) -> tuple[Any, Learner, Settings, Any, int]:
+        """A model with a fresh adapter, and what it learns; equal for equal seeds whatever was trained before."""
         torch.manual_seed(settings.seed)
-        plain = load_model(base, labels=None if causal else len(order), pad=tokenizer.pad_token_id)
+        plain = self.loaded.model(len(self.labels))
         total = sum(parameter.numel() for parameter in plain.parameters())
-        config = adapter_config(plain, settings, causal=causal)
-        model = _adapted(plain, config).to(place)
-        limited = _limited(settings, plain)
-        kind = LikelihoodLearner if causal else HeadLearner
-        learner = kind(model, tokenizer, examples, validation, order, limited, place)
-        if isinstance(learner, HeadLearner) and settings.warm_head:
-            head = _trained_head(model)
-            if head is not None:
-                learner.warm_up_head(head)
-        curve, best, steps = descend(model, learner, limited, bool(validation), progress)
-    files = _write(model, config, order, output, base_name)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return TrainingResult(
-        curve, best, tuple(order), len(examples), steps, time.perf_counter() - started, peak_memory(),
-        trainable, trainable / total, str(place), curve[-1].epoch < settings.epochs, files,
-    )  # fmt: skip
+        config = adapter_config(plain, settings, causal=self.loaded.causal)
+        model = placed(plain, config, settings, self.start).to(self.device)
+        limited = replace(settings, max_length=longest_input(plain, settings.max_length))
+        arguments = (model, self.loaded.tokenizer, taught, back, self.labels, limited, self.device)
+        if self.loaded.causal:
+            return model, LikelihoodLearner(*arguments), limited, config, total
+        learner = HeadLearner(*arguments)
+        head = trained_head(model)
+        if settings.warm_head and head is not None and self.at.standing is None:
+            learner.warm_up_head(head)
+        return model, learner, limited, config, total
+
+    def _descend(
+        self, model: Any, learner: Learner, settings: Settings, walk: Walk
+    ) -> tuple[tuple[CurvePoint, ...], CurvePoint, int]:
+        try:
+            return descend(model, learner, settings, walk)
+        except TrainingFault as fault:
+            earlier = [point for curve in self.at.folds for point in curve]
+            raise TrainingFault(str(fault), (*earlier, *fault.curve)) from fault
+
+    def _watched(self, standing: Standing | None) -> None:
+        self.at.standing = standing
+        if self.watch is None:
+            return
+        self.at.seconds = self.seconds
+        self.watch(_curve_of(self.at), self.at.to_bytes)
 
 
 def check_examples(
@@ -120,64 +239,25 @@ def check_examples(
     return order
 
 
-def adapter_config(model: Any, settings: Settings, *, causal: bool) -> PeftConfig:
-    """peft's configuration for these settings; an encoder's new head is saved with the adapter."""
-    heads = None if causal else [name for name in HEADS if hasattr(model, name)]
-    common: dict[str, Any] = {
-        "task_type": "CAUSAL_LM" if causal else "SEQ_CLS",
-        "target_modules": list(settings.target_modules) or None,
-        "modules_to_save": heads,
-    }
-    if settings.method == "ia3":
-        return IA3Config(**common, feedforward_modules=list(settings.feedforward_modules) or None)
-    return LoraConfig(
-        **common,
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft declares int and computes with floats
-        lora_dropout=settings.dropout,
-        use_rslora=settings.rslora,
-    )
-
-
 def peak_memory() -> int:
     """Highest resident size of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _adapted(plain: Any, config: PeftConfig) -> Any:
-    try:
-        return get_peft_model(plain, config)
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingFault(f"The adapter cannot be placed on this base: {first_line(error)}") from error
+def _curve_of(at: Checkpoint) -> tuple[CurvePoint, ...]:
+    """Every point so far: the folds', then those of the descent that is going on."""
+    points = [point for curve in at.folds for point in curve]
+    return (*points, *(at.standing.curve if at.standing else ()))
 
 
-def _limited(settings: Settings, model: Any) -> Settings:
-    return replace(settings, max_length=longest_input(model, settings.max_length))
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
 
 
-def _trained_head(model: Any) -> torch.nn.Linear | None:
-    for name in HEADS:
-        wrapped = getattr(model.base_model.model, name, None)
-        if wrapped is not None and hasattr(wrapped, "modules_to_save"):
-            head = wrapped.modules_to_save["default"]
-            return head if isinstance(head, torch.nn.Linear) and head.bias is not None else None
-    return None
-
-
-def _write(model: Any, config: PeftConfig, labels: list[str], output: Path, base_name: str) -> tuple[str, ...]:
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
-    output.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())},
-        str(output / "adapter_model.safetensors"),
-        metadata={"format": "pt"},
+def _no_room(batch: int, at: Checkpoint) -> str:
+    return (
+        f"Memory ran out also with {batch} examples at a time. "
+        "Use shorter texts (a lower max_length), a smaller base, or a worker with more memory."
     )
-    stated = {**config.to_dict(), "base_model_name_or_path": base_name or None, "inference_mode": True}
-    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in stated.items()}
-    texts = {
-        "adapter_config.json": json.dumps(plain, indent=2, sort_keys=True, default=str),
-        "labels.json": json.dumps(labels, ensure_ascii=False),
-    }
-    for name, text in texts.items():
-        (output / name).write_text(text + "\n", encoding="utf-8")
-    return ("adapter_config.json", "adapter_model.safetensors", "labels.json")

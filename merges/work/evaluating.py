@@ -36,16 +36,18 @@ def ask_for_evaluation(
     revision: str | None = None,
     task_revision: str | None = None,
     seed: int = 0,
+    base: Pinned | None = None,
 ) -> Evaluation:
     """Queue the evaluation of an adapter, merge or base on a task's test split; the same bytes are judged once.
 
+    `base` is for those who know it already: a commit's inspection, which says so, may still be waiting.
     Raises BadRequest (absent, no test split, unknown base), Denied.
     """
     if not actor.may_write or actor.account is None:
         raise Denied("Sign in (or use a token with the write scope) to ask for an evaluation.")
     judged = pin(subject, actor, kinds=(Kind.ADAPTER, Kind.BASE), revision=revision)
     on = pin(task, actor, kinds=(Kind.TASK,), revision=task_revision)
-    base = base_of(judged, actor)
+    base = base or base_of(judged, actor)
     if not _has_test_split(on):
         raise BadRequest(f"{on.name} has no test split at this revision: add test.jsonl, test.csv or test.parquet.")
     shown_task = _shown(on.repo)

@@ -77,6 +77,8 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "merge-comparisons": ("GET POST", "list"),
     "statistics": ("POST", "list"),
     "evaluations/<int:evaluation>": ("GET", "hers"),
+    "teachings/<int:teaching>": ("GET", "hers"),
+    "teachings/<int:teaching>/compare": ("POST", "hers"),
     "compare": ("GET", "hers"),
     "repos": ("GET POST", "list"),
     "facets": ("GET", "list"),
@@ -85,6 +87,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "activity": ("GET", "list"),
     "merges": ("GET POST", "list"),
     "evaluations": ("GET POST", "list"),
+    "teachings": ("GET POST", "list"),
     "me": ("GET", "self"),
     "organisations": ("POST", "self"),
     "accounts/<str:account>": ("GET PATCH", "public"),
@@ -95,6 +98,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "methods": ("GET", "public"),
     "recipes/lint": ("POST", "public"),
     "recipes/preview": ("POST", "public"),
+    "teachings/check": ("POST", "public"),
     "schema": ("GET", "public"),
     "docs": ("GET", "public"),
 }
@@ -110,6 +114,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST recipes/preview": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST evaluations": {"subject": "alice/secret-lora", "task": "alice/secret-task"},
     "POST recipes/lint": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
+    "POST teachings": {"target": "{me}/taught", "task": "alice/secret-task", "base": "acme/tiny-bert"},
+    "POST teachings/check": {"target": "nobody/taught", "task": "alice/secret-task", "base": "acme/tiny-bert"},
     "POST repos": {"name": "planted", "owner": "alice"},
     "PATCH accounts/<str:account>": {"bio": "taken over"},
 }
@@ -154,6 +160,7 @@ def address(route: str, world: World) -> str:
         "number": (world.task_request if task else world.request).number,
         "comment": (world.task_comment if task else world.comment).pk,
         "job": world.job.pk, "merge": world.merge.pk, "comparison": world.comparison.pk, "evaluation": world.evaluation.pk,
+        "teaching": world.teaching.pk,
         "account": "alice", "member": "bob", "token": world.token.pk,
     }  # fmt: skip
     if "tags/" in route:

@@ -1,0 +1,169 @@
+"""The teach page, and one teaching: its curve live, what was decided, what it cost, and how it compares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from adapters.catalog.snippets import snippets
+from adapters.models import Inspection
+from adapters.search.filters import Filters
+from adapters.search.listing import listing
+from hub import rights
+from hub.accounts.actor import Actor
+from hub.repos.models import Commit, Kind, Repo
+from merges.models import Evaluation, Teaching
+from merges.pages.curves import accuracy_drawing, loss_drawing
+from merges.pages.jobs import shown as shown_job
+from merges.pages.merging import number
+from merges.pages.shared import actor_of, attempt, signed_in
+from merges.training.settings import TITLES, Settings
+from merges.work.teaching import asking, comparing, preview, showing
+
+NUMBERS = (
+    ("epochs", "Epochs"), ("learning_rate", "Learning rate"), ("batch_size", "Batch size"), ("rank", "LoRA rank"),
+    ("max_length", "Tokens a text"), ("folds", "Folds"),
+)  # fmt: skip
+MOST_SHOWN = 1_000_000
+"""Letters of an uploaded file that are put back into the form after a check, so that nothing has to be chosen again."""
+
+
+@signed_in
+def teach(request: HttpRequest) -> HttpResponse:
+    """The form; on POST the examples are checked ("check") or taught from."""
+    actor, asked = actor_of(request), request.POST or request.GET
+    found, error, text = None, "", asked.get("examples", "")
+    if request.method == "POST":
+        order = order_from(request)
+        if isinstance(order.given, bytes) and len(order.given) <= MOST_SHOWN:
+            text = order.given.decode("utf-8", "replace")
+        made = None
+        if "check" not in asked:
+            made, error = attempt(request, lambda: asking.ask_for_teaching(actor=actor, order=order))
+        if made:
+            return redirect(made.get_absolute_url())
+        found, refused = attempt(request, lambda: preview.look_ahead(actor=actor, order=order))
+        error = error or refused
+    return render(
+        request, "work/teach.html", _choices(actor, asked) | {"found": found, "error": error, "text": text},
+        status=422 if error else 200,
+    )  # fmt: skip
+
+
+def order_from(request: HttpRequest) -> asking.Order:
+    """The order a form describes; an uploaded file goes before pasted text, empty numbers are the method's own."""
+    asked, file = request.POST, request.FILES.get("file")
+    given: bytes | None = file.read() if file else asked.get("examples", "").encode("utf-8", "surrogatepass") or None
+    if given is not None and not given.strip() and asked.get("task"):
+        given = None
+    values = {name: number(asked[name].strip()) for name, _ in NUMBERS if asked.get(name, "").strip()}
+    share = number(asked.get("test_share", "") or str(asking.TEST_SHARE))
+    return asking.Order(
+        target=asked.get("target", ""), given=given, filename=file.name or "" if file else "",
+        task=asked.get("task", ""), base=asked.get("base", ""), method=asked.get("method", "auto"), settings=values,
+        start=asked.get("start", "auto"), seed=_whole(asked.get("seed", "0")),
+        private=True if asked.get("private") == "on" else None, join=asked.get("join") == "on",
+        test_share=min(0.5, max(0.0, share)) if isinstance(share, int | float) else asking.TEST_SHARE,
+        license=asked.get("license", "").strip() or "other",
+    )  # fmt: skip
+
+
+def show(request: HttpRequest, pk: int) -> HttpResponse:
+    """Everything about one teaching."""
+    row, actor = _or_404(request, pk), actor_of(request)
+    earlier = showing.before(actor, row)
+    score, base_score = showing.score_of(row), showing.base_score_of(row)
+    settings = Settings.from_dict(row.settings)
+    made = Commit.objects.filter(repo=row.repo, sha=row.result_sha).first() if row.result_sha else None
+    inspection = Inspection.objects.filter(repo=row.repo, sha=row.result_sha).first() if made else None
+    job = row.job
+    return render(
+        request,
+        "work/teaching.html",
+        _curve(row)
+        | {
+            "row": row, "start": showing.shown_start(actor, row), "earlier": earlier, "settings": settings,
+            "method": TITLES.get(settings.method, settings.method), "score": score, "base_score": base_score,
+            "change": _change(score, showing.score_of(earlier) if earlier else None),
+            "job": shown_job(request, job), "progress_url": job.get_absolute_url(), "poll_seconds": 2,
+            "base_seen": bool(row.base and rights.can(actor, rights.Verb.READ, row.base)),
+            "may_write": rights.can(actor, rights.Verb.WRITE, row.repo),
+            "snippets": snippets(row.repo, made, inspection.facts if inspection else {}) if made else [],
+            "ways": row.comparison.get("ways", []), "nearest_name": _nearest(actor, row),
+            "held_back_share": held["right"] / held["n"] if (held := row.report.get("held_back")) else None,
+            "comparing": shown_job(request, row.comparing) if row.comparing else None,
+        },
+    )  # fmt: skip
+
+
+def curve(request: HttpRequest, pk: int) -> HttpResponse:
+    """The live curve alone, for polling; 286 tells htmx to stop when the job has ended."""
+    row = _or_404(request, pk)
+    status = 286 if row.job.has_ended else 200
+    return render(request, "work/teaching_curve.html", _curve(row), status=status)
+
+
+@require_POST
+def compare(request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask for the honest comparison."""
+    row = _or_404(request, pk)
+    attempt(request, lambda: comparing.ask_for_comparison(actor=actor_of(request), row=row))
+    return redirect(row.get_absolute_url() + "#comparison")
+
+
+def _or_404(request: HttpRequest, pk: int) -> Teaching:
+    rows = Teaching.objects.visible_to(actor_of(request))
+    rows = rows.select_related("repo__owner", "task__owner", "base__owner", "owner", "job__owner", "comparing__owner")
+    row = rows.filter(pk=pk).first()
+    if row is None:
+        raise Http404("There is no such teaching, or you may not see it.")
+    return row
+
+
+def _curve(row: Teaching) -> dict[str, Any]:
+    return {"teaching": row, **drawn(row)}
+
+
+def drawn(row: Teaching) -> dict[str, Any]:
+    """The drawings of a teaching's curve and the table behind them."""
+    settings = Settings.from_dict(row.settings)
+    epochs = settings.passes(row.examples)
+    return {
+        "loss_drawing": loss_drawing(row.curve, epochs), "accuracy_drawing": accuracy_drawing(row.curve, epochs),
+        "points": row.curve,
+    }  # fmt: skip
+
+
+def _nearest(actor: Actor, row: Teaching) -> str:
+    """The nearest specialist of the comparison, if the actor may know of it."""
+    name = str(row.comparison.get("nearest", ""))
+    seen = name and Repo.objects.models().with_id(name).visible_to(actor).exists()
+    return name if seen else ""
+
+
+def _change(score: Evaluation | None, earlier: Evaluation | None) -> float | None:
+    if score is None or earlier is None or score.score is None or earlier.score is None:
+        return None
+    return score.score - earlier.score
+
+
+def _choices(actor: Actor, asked: Any) -> dict[str, Any]:
+    """What the form offers."""
+    return {
+        "asked": asked,
+        "bases": asking.teachable_bases(actor),
+        "tasks": listing(actor, Filters(kind=(Kind.TASK,)), "name")[:200],
+        "methods": TITLES.items(),
+        "numbers": [{"name": name, "label": label, "value": asked.get(name, "")} for name, label in NUMBERS],
+        "test_share": asked.get("test_share", str(asking.TEST_SHARE)),
+    }
+
+
+def _whole(text: str) -> int:
+    try:
+        return min(max(int(text or "0"), 0), 2**31 - 1)
+    except ValueError:
+        return 0

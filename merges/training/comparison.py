@@ -1,0 +1,214 @@
+"""The specialist beside what else its examples could do: prompting, the nearest specialist, a linear probe.
+
+Every row is judged on the same test texts, with an interval, the operations of one prediction and its measured time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from adapters.runtime.bases import read_config
+from adapters.runtime.examples import Example
+from adapters.runtime.linear import fit_linear
+from adapters.runtime.prompts import DEFAULT_TEMPLATE, prompt_of
+from adapters.runtime.runtime import Progress, Runtime, silent
+from merges.evaluation.metrics import mcnemar_exact, wilson_interval
+from merges.training.estimates import BaseSize
+from merges.training.in_context import in_context_scores, shots_in_order
+
+CONTEXT = 1_536
+"""Tokens of examples in a prompt at most: on a CPU more would take minutes a prediction."""
+STRENGTH = 10.0
+
+
+@dataclass
+class Way:
+    """One way to label the test texts.
+
+    `flops` are the operations of one prediction read on its own, `flops_cached` those left when the examples in the
+    prompt are kept as keys and values between predictions; `seconds` is measured. `orders` are accuracies of several
+    orders of the examples (then `right` is that of the first, `accuracy` their mean). `note` says what cannot be had.
+    """
+
+    name: str
+    accuracy: float | None = None
+    right: int = 0
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    flops: float | None = None
+    flops_cached: float | None = None
+    seconds: float | None = None
+    orders: list[float] = field(default_factory=list)
+    shots: int = 0
+    note: str = ""
+    p: float | None = None
+
+
+def compare(
+    base: Path,
+    specialist: Path,
+    examples: Sequence[Example],
+    test: Sequence[Example],
+    labels: Sequence[str],
+    *,
+    nearest: Path | None = None,
+    orders: int = 3,
+    max_length: int = 128,
+    progress: Progress = silent,
+    threads: int = 1,
+) -> list[dict[str, Any]]:
+    """Rows as plain values, the specialist first; `p` is McNemar's exact test against it (two-sided).
+
+    Raises RuntimeFault for a base or adapter that cannot be run.
+    """
+    runtime = Runtime(base, max_length=max_length, threads=threads)
+    judge = _Judge(runtime, list(test), list(labels), _size(base, runtime))
+    runtime.attach("specialist", specialist)
+    progress(0, 4, "Asking the specialist")
+    ways = [judge.adapter("specialist", "Specialist", examples)]
+    runtime.detach("specialist")
+    progress(1, 4, "Asking the base without examples")
+    ways.append(judge.zero_shot())
+    progress(2, 4, "Reading examples in the prompt")
+    ways.append(judge.few_shot(examples, orders, progress))
+    if nearest is not None:
+        runtime.attach("nearest", nearest)
+        ways.append(judge.adapter("nearest", "Nearest specialist", examples))
+        runtime.detach("nearest")
+    progress(3, 4, "Fitting a linear probe")
+    ways.append(judge.probe(None, "Linear probe on frozen features", examples))
+    judge.against_first(ways)
+    return [asdict(way) for way in ways]
+
+
+def _size(base: Path, runtime: Runtime) -> BaseSize:
+    parameters = sum(tensor.numel() for tensor in runtime.plain_model.parameters())
+    return BaseSize.of(read_config(base), parameters, causal=runtime.task == "generate")
+
+
+class _Judge:
+    """Test texts on one loaded base; remembers what each way got right, to compare them text by text."""
+
+    def __init__(self, runtime: Runtime, test: list[Example], labels: list[str], size: BaseSize) -> None:
+        self.runtime, self.test, self.labels, self.size = runtime, test, labels, size
+        self.right: dict[str, np.ndarray] = {}
+        self.causal = runtime.task == "generate"
+        texts = [prompt_of(row.text, row.text_pair) if self.causal else row.text for row in test]
+        ids = runtime.tokenizer(texts)["input_ids"]
+        self.tokens = fmean(min(len(row), runtime.max_length) for row in ids)
+        tails = runtime.tokenizer([" " + label for label in labels], add_special_tokens=False)["input_ids"]
+        self.tail = sum(len(row) + 1 for row in tails) if self.causal else 0
+
+    def adapter(self, name: str, title: str, examples: Sequence[Example]) -> Way:
+        """An attached adapter by its head or label likelihood; by a probe if its head has other labels."""
+        known = self.runtime.labels(name)
+        if self.causal:
+            return self._timed(title, lambda: self._likelihoods(name), self._flops(self.tokens + self.tail))
+        if self.runtime.outputs(name) == len(self.labels) and (known is None or set(known) == set(self.labels)):
+            columns = [known.index(label) for label in self.labels] if known else list(range(len(self.labels)))
+            texts, pairs = _texts(self.test)
+            return self._timed(
+                title, lambda: self.runtime.logits(texts, name, pairs)[:, columns], self._flops(self.tokens)
+            )
+        way = self.probe(name, title, examples)
+        way.note = "Its own labels are others, so its features are judged by a linear probe."
+        return way
+
+    def zero_shot(self) -> Way:
+        """The base alone: label likelihood, or for an encoder the label whose name is most like the text."""
+        if self.causal:
+            return self._timed(
+                "Zero-shot prompt", lambda: self._likelihoods(None), self._flops(self.tokens + self.tail)
+            )
+        texts, pairs = _texts(self.test)
+
+        def alike() -> np.ndarray:
+            names = self.runtime.features([label.replace("_", " ") for label in self.labels], normalise=True)
+            return self.runtime.features(texts, pairs, normalise=True) @ names.T
+
+        way = self._timed("Zero-shot: label name most like the text", alike, self._flops(self.tokens))
+        way.note = "An encoder reads no instruction; the label names' vectors are compared with the text's."
+        return way
+
+    def few_shot(self, examples: Sequence[Example], orders: int, progress: Progress) -> Way:
+        """The examples in the prompt, in several orders. Encoders cannot."""
+        if not self.causal:
+            return Way("In-context learning", note="An encoder cannot read examples in a prompt.")
+        room = min(CONTEXT, int(getattr(self.runtime.plain_model.config, "max_position_embeddings", CONTEXT)) // 2)
+        ways = []
+        for order in range(orders):
+            ids, count = shots_in_order(examples, self.runtime.tokenizer, order, room)
+            way = self._timed(
+                "In-context learning",
+                lambda ids=ids: in_context_scores(self.runtime, ids, self.test, self.labels, progress=progress),
+                self._flops(len(ids) + self.tokens + self.tail),
+            )
+            way.flops_cached = self._flops(self.tokens + self.tail, before=len(ids))
+            way.shots = count
+            ways.append(way)
+        first = ways[0]
+        first.orders = [way.accuracy or 0.0 for way in ways]
+        first.accuracy = fmean(first.orders)
+        first.seconds = fmean(way.seconds or 0.0 for way in ways)
+        first.note = f"{first.shots} examples in the prompt, {orders} orders; their keys and values are kept."
+        return first
+
+    def probe(self, name: str | None, title: str, examples: Sequence[Example]) -> Way:
+        """Logistic regression on the frozen features of the base or of an attached adapter."""
+        texts, pairs = _texts(examples)
+        known = self.runtime.features(texts, pairs, adapter=name, normalise=True).astype(np.float64)
+        targets = [self.labels.index(row.label) for row in examples]
+        matrix, bias = fit_linear(known, targets, len(self.labels), strength=STRENGTH)
+        others, other_pairs = _texts(self.test)
+
+        def predict() -> np.ndarray:
+            features = self.runtime.features(others, other_pairs, adapter=name, normalise=True)
+            return features.astype(np.float64) @ matrix.T + bias
+
+        return self._timed(title, predict, self._flops(self.tokens))
+
+    def against_first(self, ways: list[Way]) -> None:
+        """Whether another way differs from the first by more than chance, text by text."""
+        first = self.right[ways[0].name]
+        for way in ways[1:]:
+            other = self.right.get(way.name)
+            if other is not None:
+                way.p = mcnemar_exact(int((first & ~other).sum()), int((other & ~first).sum()))
+
+    def _likelihoods(self, name: str | None) -> np.ndarray:
+        prompts = [prompt_of(row.text, row.text_pair, DEFAULT_TEMPLATE) for row in self.test]
+        return self.runtime.label_scores(prompts, self.labels, adapter=name)
+
+    def _timed(self, title: str, predict: Callable[[], np.ndarray], flops: float) -> Way:
+        started = time.perf_counter()
+        best = predict().argmax(1)
+        seconds = (time.perf_counter() - started) / len(self.test)
+        right = np.array([self.labels[index] == row.label for index, row in zip(best, self.test, strict=True)])
+        self.right.setdefault(title, right)
+        count = int(right.sum())
+        return Way(
+            title, count / len(right), count, len(right), wilson_interval(count, len(right)), flops=flops,
+            seconds=seconds,
+        )  # fmt: skip
+
+    def _flops(self, tokens: float, before: float = 0.0) -> float:
+        """Operations of a forward pass over `tokens` tokens behind `before` tokens that are kept.
+
+        2 for each parameter and token, 4 for each pair of tokens that attend to one another, layer and width (half of
+        them for a causal model, which looks back only), and the vocabulary for each label token.
+        """
+        size = self.size
+        pairs = tokens * before + tokens * tokens * (0.5 if self.causal else 1.0)
+        words = 2 * (self.tail + 1) * size.vocabulary * size.hidden if self.causal else 0
+        return 2 * size.worked * tokens + 4 * size.layers * size.hidden * pairs + words
+
+
+def _texts(rows: Sequence[Example]) -> tuple[list[str], list[str | None]]:
+    return [row.text for row in rows], [row.text_pair for row in rows]

@@ -1,0 +1,61 @@
+"""How long to train when there is no validation: k-fold, every example held back once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from statistics import fmean
+
+from adapters.runtime.examples import Example
+from merges.training.settings import CurvePoint
+
+
+def stratified(labels: Sequence[str], folds: int, seed: int) -> list[list[int]]:
+    """Row numbers of each fold, every label spread as evenly as can be (Kohavi 1995); none is empty."""
+    chance = random.Random(seed)  # noqa: S311 - an order, not a secret
+    by_label: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        by_label.setdefault(label, []).append(row)
+    parts: list[list[int]] = [[] for _ in range(folds)]
+    place = 0
+    for label in sorted(by_label):
+        rows = by_label[label]
+        chance.shuffle(rows)
+        for row in rows:
+            parts[place % folds].append(row)
+            place += 1
+    return [sorted(part) for part in parts if part]
+
+
+def usable_folds(labels: Sequence[str], wanted: int) -> int:
+    """How many folds these examples allow: none if most labels occur once, else at most the commonest label's count."""
+    counts = sorted((labels.count(label) for label in set(labels)), reverse=True)
+    if wanted < 2 or len(labels) < 8 or counts[len(counts) // 2] < 2:
+        return 0
+    return min(wanted, counts[0])
+
+
+def parted(examples: Sequence[Example], held_back: Sequence[int]) -> tuple[list[Example], list[Example]]:
+    """(taught, held back) of one fold."""
+    back = set(held_back)
+    taught = [row for number, row in enumerate(examples) if number not in back]
+    return taught, [examples[number] for number in held_back]
+
+
+def best_length(curves: Sequence[Sequence[CurvePoint]]) -> int:
+    """The number of epochs with the lowest mean validation loss over folds; folds that stopped keep their last loss."""
+    longest = max(len(curve) for curve in curves)
+
+    def mean_at(epoch: int) -> float:
+        return fmean(curve[min(epoch, len(curve)) - 1].validation_loss or 0.0 for curve in curves)
+
+    return min(range(1, longest + 1), key=mean_at)
+
+
+def right_in_folds(curves: Sequence[Sequence[CurvePoint]], sizes: Sequence[int], epochs: int) -> int:
+    """How many held-back examples were right after so many epochs, over all folds."""
+    found = 0
+    for curve, size in zip(curves, sizes, strict=True):
+        share = curve[min(epochs, len(curve)) - 1].validation_accuracy or 0.0
+        found += round(share * size)
+    return found

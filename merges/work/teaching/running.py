@@ -1,0 +1,229 @@
+"""The job: fetch, choose a start, train with a live curve and checkpoints, publish through the one door, evaluate."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as site
+
+from adapters.catalog import local
+from adapters.models import Lineage, Relation
+from hub.accounts.actor import Actor
+from hub.activity.record import record
+from hub.jobs.models import State
+from hub.jobs.running import JobFailed, Running
+from hub.repos.changes import Change, OnDisk, Put
+from hub.repos.commits import Conflict, commit
+from hub.repos.models import Commit, Repo
+from hub.rights import Denied
+from hub.store import objects
+from hub.store.blobs import present, store_bytes
+from merges.models import Teaching
+from merges.training.settings import CurvePoint, Settings
+from merges.work.evaluating import ask_for_evaluation
+from merges.work.subjects import BadRequest, Pinned
+from merges.work.teaching import starts
+from merges.work.teaching.cards import specialist_card
+from merges.work.teaching.data import TaskRows, read_task
+
+TRIES_ON_A_MOVING_BRANCH = 5
+_shelf: dict[str, Any] = {}
+"""The last base this worker loaded, by commit: small trainings one after another share it."""
+
+
+def run(running: Running) -> dict[str, Any]:
+    """Teach one specialist. Raises JobFailed with a sentence for what cannot be taught; the curve stays."""
+    from adapters.runtime.errors import RuntimeFault
+    from merges.training.settings import TrainingFault
+
+    row = Teaching.objects.select_related("repo__owner", "task__owner", "base__owner", "owner").get(job=running.job)
+    actor = running.actor
+    base, task = _readable(row, actor)
+    rows = read_task(task.repo, task.commit)
+    with tempfile.TemporaryDirectory(prefix="tessera-teach-") as scratch:
+        places = Path(scratch)
+        running.progress(0, 1, "Fetching the base")
+        local.materialise(base.repo, base.commit, places / "base")
+        try:
+            start = _start(running, row, actor, rows, places)
+            result, seconds = _taught(running, row, base, rows, start, places)
+        except (TrainingFault, RuntimeFault) as error:
+            curve = getattr(error, "curve", ())
+            if curve:
+                _update(running, row, curve=[asdict(point) for point in curve])
+            raise JobFailed(str(error)) from error
+        report = _report(row, result, seconds)
+        (places / "out" / "README.md").write_text(specialist_card(row, task, result, report), encoding="utf-8")
+        made = _publish(running, row, actor, places / "out", report)
+    _ask_for_evaluations(row, actor, made, task, rows)
+    return {"commit": made.sha, "repo": row.repo.full_name, "seconds": report["seconds"]}
+
+
+def _readable(row: Teaching, actor: Actor) -> tuple[Pinned, Pinned]:
+    """Base and task, if whoever asked may still read them. Raises JobFailed."""
+    seen = {repo.pk: repo for repo in Repo.objects.visible_to(actor).filter(pk__in=[row.base_id, row.task_id])}
+    if row.base is None or row.base_id not in seen or row.task_id not in seen:
+        raise JobFailed("The base or the task can no longer be read by whoever asked for this training.")
+    base = Commit.objects.get(repo=row.base, sha=row.base_sha)
+    return Pinned(row.base, base), Pinned(row.task, Commit.objects.get(repo=row.task, sha=row.task_sha))
+
+
+def _examples(rows: TaskRows, split: str) -> list[Any]:
+    from adapters.runtime.examples import Example
+
+    return [Example(line.text, line.label, line.text_pair) for line in rows.split(split)]
+
+
+def _labels(rows: TaskRows) -> list[str]:
+    """The card's order; labels that have no example to learn from stay, so that heads fit the task."""
+    found = {line.label for line in rows.split("train")}
+    return list(rows.labels) if found <= set(rows.labels) else sorted(found | set(rows.labels))
+
+
+def _start(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places: Path) -> Path | None:
+    """The folder to begin from; "auto" is decided once and written down, so that a resumed job decides the same."""
+    asked = row.start.get("asked", "auto")
+    if "chosen" not in row.start:
+        if asked == "auto":
+            row.start |= _tried(running, row, actor, rows, places)
+        elif asked == "base":
+            row.start |= starts.decided(None, "Asked for.", [])
+        else:
+            item = starts.pin(asked, actor, kinds=("adapter",))
+            row.start |= starts.decided(item, "Asked for.", [])
+        _update(running, row, start=row.start)
+    return starts.named(row, actor, places / "start")
+
+
+def _tried(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places: Path) -> dict[str, Any]:
+    from merges.training.starts import BASE, choose, try_starts
+
+    chosen = Settings.from_dict(row.settings)
+    found = starts.candidates(actor, row, chosen.method)
+    if not found:
+        return starts.decided(None, "There is no relative of this base and method to begin from.", [])
+    folders = {item.name: starts.fetch(item, places / f"candidate-{number}") for number, item in enumerate(found)}
+    trials = try_starts(
+        places / "base", folders, _examples(rows, "train"), _examples(rows, "validation"), _labels(rows), chosen,
+        running.progress,
+    )  # fmt: skip
+    best, why = choose(trials)
+    item = next((item for item in found if item.name == best.name), None) if best.name != BASE else None
+    return starts.decided(item, why, [asdict(trial) for trial in trials])
+
+
+def _taught(
+    running: Running, row: Teaching, base: Pinned, rows: TaskRows, start: Path | None, places: Path
+) -> tuple[Any, float]:
+    from merges.training.loaded import LoadedBase
+    from merges.training.teach import teach
+
+    began = time.perf_counter()
+    loaded = _shelf.get(base.commit.sha)
+    if loaded is None:
+        _shelf.clear()
+        loaded = _shelf[base.commit.sha] = LoadedBase(places / "base")
+    loaded.folder = places / "base"
+    result = teach(
+        loaded, _examples(rows, "train"), Settings.from_dict(row.settings), places / "out", running.progress,
+        validation=_examples(rows, "validation"), labels=_labels(rows), base_name=base.name, start=start,
+        threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
+    )  # fmt: skip
+    return result, time.perf_counter() - began
+
+
+def _watching(running: Running, row: Teaching) -> Callable[[Sequence[CurvePoint], Callable[[], bytes]], None]:
+    """Writes the curve after every epoch and a checkpoint now and then; a worker that lost the job writes nothing."""
+    last = time.monotonic()
+
+    def watch(curve: Sequence[CurvePoint], snapshot: Callable[[], bytes]) -> None:
+        nonlocal last
+        fields: dict[str, Any] = {"curve": [asdict(point) for point in curve]}
+        if time.monotonic() - last >= site.LIMITS["checkpoint_seconds"]:
+            fields["checkpoint"] = store_bytes(snapshot()).sha256
+            last = time.monotonic()
+        _update(running, row, **fields)
+
+    return watch
+
+
+def _checkpoint(row: Teaching) -> bytes | None:
+    blob = present(row.checkpoint) if row.checkpoint else None
+    return objects.read_range(blob.key, 0, blob.size) if blob else None
+
+
+def _update(running: Running, row: Teaching, **fields: Any) -> None:
+    """Write to the row while the job is still this worker's."""
+    Teaching.objects.filter(pk=row.pk, job__attempt=running.attempt, job__state=State.RUNNING).update(**fields)
+
+
+def _report(row: Teaching, result: Any, seconds: float) -> dict[str, Any]:
+    """What the training cost and gave, as plain values."""
+    from adapters.runtime.bases import library_versions
+    from merges.evaluation.metrics import wilson_interval
+
+    flops = float(row.estimate.get("flops") or 0.0)
+    held = result.held_back
+    return {
+        "seconds": round(result.seconds, 2), "loading_seconds": round(max(0.0, seconds - result.seconds), 2),
+        "device": result.device, "threads": site.TORCH_THREADS, "memory": result.peak_memory,
+        "device_memory": result.device_memory, "steps": result.steps, "epochs": result.best.epoch,
+        "trainable": result.trainable, "share": result.share, "stopped_early": result.stopped_early,
+        "resumed": result.resumed, "batch_size": result.settings.batch_size, "method": result.settings.method,
+        "validation": asdict(result.best), "versions": library_versions(),
+        "held_back": {"right": held[0], "n": held[1], "interval": list(wilson_interval(*held))} if held else None,
+        "speed": flops / result.seconds if result.device == "cpu" and not result.stopped_early and flops else None,
+    }  # fmt: skip
+
+
+def _publish(running: Running, row: Teaching, actor: Actor, output: Path, report: dict[str, Any]) -> Commit:
+    """Commit the specialist and remember it in the one transaction that also fences the job."""
+    files = sorted(path for path in output.rglob("*") if path.is_file())
+    changes: list[Change] = [Put(str(path.relative_to(output)), OnDisk(path)) for path in files]
+    again = Teaching.objects.filter(repo=row.repo).exclude(result_sha="").exists()
+    message = f"{'Teach again' if again else 'Teach'} with {row.examples} examples"
+    for attempt in range(TRIES_ON_A_MOVING_BRANCH):
+        try:
+            with running.adopt():
+                made = commit(actor=actor, repo=row.repo, changes_=changes, message=message)
+                Teaching.objects.filter(pk=row.pk).update(result_sha=made.sha, report=report, checkpoint="")
+                _remember_start(row, actor, made)
+                record(actor.account, "taught", repo=row.repo, sha=made.sha)
+            return made
+        except Conflict:
+            if attempt == TRIES_ON_A_MOVING_BRANCH - 1:
+                raise
+        except Denied as error:
+            raise JobFailed(str(error)) from error
+    raise AssertionError("unreachable")
+
+
+def _remember_start(row: Teaching, actor: Actor, made: Commit) -> None:
+    name = row.start.get("chosen", "base")
+    begun = Repo.objects.models().with_id(name).visible_to(actor).first() if name != "base" else None
+    if begun is not None:
+        Lineage.objects.update_or_create(
+            child=row.repo, child_sha=made.sha, parent=begun, relation=Relation.BEGUN_FROM,
+            defaults={"parent_sha": row.start.get("sha", "")},
+        )  # fmt: skip
+
+
+def _ask_for_evaluations(row: Teaching, actor: Actor, made: Commit, task: Pinned, rows: TaskRows) -> None:
+    """The new revision, and its base to compare with, on the test split; the base is judged once for the same bytes."""
+    if not rows.split("test") or row.base is None:
+        return
+    subjects = [(row.repo.full_name, made.sha), (row.base.full_name, row.base_sha)]
+    base = Pinned(row.base, Commit.objects.get(repo=row.base, sha=row.base_sha))
+    for subject, sha in subjects:
+        try:
+            ask_for_evaluation(
+                actor=actor, subject=subject, task=task.name, revision=sha, task_revision=task.commit.sha,
+                seed=int(row.settings.get("seed", 0)), base=base,
+            )  # fmt: skip
+        except (BadRequest, Denied):
+            continue

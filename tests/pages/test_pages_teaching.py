@@ -1,0 +1,114 @@
+"""The teach page and a teaching's page: with and without JavaScript, for those who may and those who may not."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from hub.jobs.running import run_job
+from hub.repos.models import Repo
+from merges.models import Teaching
+from tests.merges.test_work_teaching import FAST, distinct
+from tests.people import PASSWORD, People, make_people
+from tests.publishing import do_jobs, publish
+from tests.pure.tiny_models import write_encoder
+
+
+@pytest.fixture
+def people(db: None) -> People:
+    return make_people()
+
+
+@pytest.fixture
+def base(people: People, tmp_path: Path) -> Repo:
+    return publish(people.acme, "tiny", write_encoder(tmp_path / "base"), by=people.alice)
+
+
+def signed_in(name: str) -> Client:
+    made = Client()
+    assert made.login(username=name, password=PASSWORD)
+    return made
+
+
+def form(**changes: str) -> dict[str, str]:
+    text = "\n".join(f"{row['text']}\t{row['label']}" for row in distinct(30))
+    return {"target": "alice/moods", "examples": text} | {k: str(v) for k, v in FAST.items()} | changes
+
+
+def test_a_check_keeps_nothing_and_loses_nothing(people: People, base: Repo) -> None:
+    page = signed_in("alice").post("/teach", form(check="1"))
+    assert page.status_code == 200
+    words = page.content.decode()
+    assert "examples to learn from" in words
+    assert distinct(1)[0]["text"] in words
+    assert not Teaching.objects.exists()
+    file = SimpleUploadedFile("moods.csv", b"text,label\nA fine day,good\nA grim day,bad \nA dull day,Bad\n")
+    page = signed_in("alice").post("/teach", form(check="1", examples="") | {"file": file})
+    assert "differ only by case or spaces" in page.content.decode()
+    assert "A grim day" in page.content.decode()
+
+
+def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -> None:
+    alice = signed_in("alice")
+    answer = alice.post("/teach", form())
+    row = Teaching.objects.get()
+    assert answer["Location"] == row.get_absolute_url()
+    waiting = alice.get(row.get_absolute_url()).content.decode()
+    assert f'hx-get="/teachings/{row.pk}/curve"' in waiting
+    do_jobs()
+    page = alice.get(row.get_absolute_url()).content.decode()
+    for words in ("<polyline", "This specialist", "Its base, not taught", "Cost", "Use this specialist", "Compare"):
+        assert words in page, words
+    assert "style=" not in page
+    curve = alice.get(f"/teachings/{row.pk}/curve")
+    assert curve.status_code == 286
+    assert "hx-get" not in curve.content.decode()
+    assert "<polyline" in alice.get(row.job.get_absolute_url()).content.decode()
+    assert alice.post(f"/teachings/{row.pk}/compare").status_code == 302
+    row.refresh_from_db()
+    run_job(str(row.comparing_id))
+    assert "Linear probe" in alice.get(row.get_absolute_url()).content.decode()
+    assert "/teach?target=alice/moods" in alice.get("/alice/moods").content.decode()
+    assert "/teach?task=alice/moods-examples" in alice.get("/datasets/alice/moods-examples").content.decode()
+
+
+def test_what_is_private_is_absent_for_others(people: People, base: Repo) -> None:
+    signed_in("alice").post("/teach", form(private="on"))
+    row = Teaching.objects.get()
+    assert row.repo.private
+    assert row.task.private
+    for stranger in (Client(), signed_in("charlie"), signed_in("mary")):
+        assert stranger.get(row.get_absolute_url()).status_code == 404
+        assert stranger.get(f"/teachings/{row.pk}/curve").status_code == 404
+        assert stranger.post(f"/teachings/{row.pk}/compare").status_code == 404
+        assert "moods" not in stranger.get("/jobs").content.decode()
+    assert Client().get("/teach").status_code == 302
+
+
+def test_a_refusal_names_the_reason_and_keeps_the_text(people: People, base: Repo) -> None:
+    page = signed_in("alice").post("/teach", form(target="acme/none-of-mine/x"))
+    assert page.status_code == 422
+    page = signed_in("charlie").post("/teach", form(target="alice/moods"))
+    assert page.status_code == 422
+    words = page.content.decode()
+    assert "may not create repos for alice" in words
+    assert distinct(1)[0]["text"] in words
+    assert re.search(r'aria-describedby="teach-error"', words)
+
+
+def test_the_teaching_page_costs_the_same_for_a_long_curve(
+    people: People, base: Repo, django_assert_max_num_queries
+) -> None:
+    alice = signed_in("alice")
+    alice.post("/teach", form())
+    row = Teaching.objects.get()
+    Teaching.objects.update(curve=[
+        {"step": n, "epoch": n, "loss": 1 / n, "validation_loss": None, "validation_accuracy": None, "fold": 0}
+        for n in range(1, 400)
+    ])  # fmt: skip
+    with django_assert_max_num_queries(30):
+        assert alice.get(row.get_absolute_url()).status_code == 200
+    with django_assert_max_num_queries(8):
+        alice.get(f"/teachings/{row.pk}/curve")

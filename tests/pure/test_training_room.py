@@ -1,0 +1,352 @@
+"""The training room beyond one training: losses against by-hand sums, folds, checkpoints, memory, every method."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from adapters.runtime.choices import choices_apart, choices_together, read_prefix, reads_choices_together
+from adapters.runtime.examples import Example
+from adapters.runtime.runtime import Runtime
+from merges.training import descent
+from merges.training.checkpoints import read_checkpoint
+from merges.training.comparison import compare
+from merges.training.estimates import BaseSize, estimate
+from merges.training.folds import best_length, stratified, usable_folds
+from merges.training.heads import HeadLearner
+from merges.training.likelihoods import LikelihoodLearner
+from merges.training.loaded import LoadedBase
+from merges.training.settings import CurvePoint, Settings, TrainingFault, usual_settings
+from merges.training.starts import BASE, Trial, choose, try_starts
+from merges.training.teach import teach
+from tests.pure.tiny_models import opinions, write_causal, write_encoder
+
+FAST = Settings(rank=4, epochs=4, batch_size=8, learning_rate=1e-2, max_length=16, folds=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_causal(tmp_path_factory.mktemp("causal"))
+
+
+# --- labels read together, and the losses of T-Few ---------------------------------------------------------------------
+
+
+def test_labels_read_together_score_as_those_read_alone(causal: Path) -> None:
+    loaded = LoadedBase(causal)
+    model, words = loaded.model(2), loaded.tokenizer
+    heads = [words(text, add_special_tokens=False)["input_ids"] for text in ("the nice cat", "a bad movie runs", "dog")]
+    tails = [[[23, 3], [24, 25, 3], [9]], [[9], [23, 3], [10, 3]], [[24, 3], [9]]]
+    with torch.no_grad():
+        found = choices_together(model, heads, tails, 0, CPU)
+        for row, (head, row_tails) in enumerate(zip(heads, tails, strict=True)):
+            alone, counts = choices_apart(model, [head], [row_tails], 0, CPU)
+            torch.testing.assert_close(found.sums()[row, : len(row_tails)], alone[0], atol=1e-4, rtol=1e-4)
+            assert found.counts()[row, : len(row_tails)].tolist() == counts[0].tolist()
+        assert found.present().tolist() == [[True] * 3, [True] * 3, [True, True, False]]
+        prefix = words("the good dog Label : yes", add_special_tokens=False)["input_ids"]
+        kept = choices_together(model, heads, [tails[0]] * 3, 0, CPU, read_prefix(model, prefix, CPU)).sums()
+        whole, _ = choices_apart(model, [prefix + head for head in heads], [tails[0]] * 3, 0, CPU)
+        torch.testing.assert_close(kept, whole, atol=1e-4, rtol=1e-4)
+    assert reads_choices_together(model, heads[1], tails[0], 0)
+
+
+def test_the_three_losses_are_those_of_the_paper(causal: Path) -> None:
+    rows = [Example("the good dog", "yes"), Example("an awful cat", "no warm")]
+    labels = ["no warm", "yes", "cold"]
+    loaded = LoadedBase(causal)
+    model = loaded.model(3)
+    chosen = replace(FAST, class_weights="none", unlikelihood=0.7, length_normalised=0.3, max_length=32)
+    learner = LikelihoodLearner(model, loaded.tokenizer, rows, [], labels, chosen, CPU)
+    expected = []
+    for row in rows:
+        head = loaded.tokenizer(f"{row.text}\nLabel:")["input_ids"]
+        chances: dict[str, list[float]] = {}
+        for label in labels:
+            ids = [*loaded.tokenizer(" " + label, add_special_tokens=False)["input_ids"], 3]
+            with torch.no_grad():
+                table = model(torch.tensor([head + ids])).logits[0].log_softmax(-1)
+            chances[label] = [float(table[len(head) - 1 + place, token]) for place, token in enumerate(ids)]
+        likelihood = -np.mean(chances[row.label])
+        wrong = [value for label in labels if label != row.label for value in chances[label]]
+        unlikelihood = np.mean([-math.log(1 - math.exp(value)) for value in wrong])
+        means = {label: np.mean(values) for label, values in chances.items()}
+        normalised = -math.log(math.exp(means[row.label]) / sum(math.exp(value) for value in means.values()))
+        expected.append(likelihood + 0.7 * unlikelihood + 0.3 * normalised)
+    assert float(learner.loss([0, 1])) == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_few_negatives_are_drawn_from_many_labels(causal: Path) -> None:
+    labels = [f"label {name}" for name in "abcdefghij"]
+    rows = [Example(f"text {number}", label) for number, label in enumerate(labels)]
+    loaded = LoadedBase(causal)
+    learner = LikelihoodLearner(loaded.model(10), loaded.tokenizer, rows, [], labels, replace(FAST, negatives=3), CPU)
+    offered = [learner._offered(4, True) for _ in range(20)]
+    assert all(row[0] == 4 and len(set(row)) == 4 for row in offered)
+    assert len({tuple(row) for row in offered}) > 5
+
+
+# --- every method is an artefact that peft loads -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["bias", "prompt"])
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_biases_and_prompts_reload_with_peft(base: Path, causal: Path, tmp_path: Path, method: str, kind: str) -> None:
+    folder = base if kind == "encoder" else causal
+    chosen = replace(usual_settings(method, causal=kind == "causal"), epochs=6, batch_size=8, max_length=24, folds=0,
+                     virtual_tokens=4)  # fmt: skip
+    result = teach(folder, opinions(32), chosen, tmp_path / "a", validation=opinions(16, 32), base_name="a/b")
+    assert result.curve[-1].loss < result.curve[0].loss
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    if method == "bias":
+        assert (config["peft_type"], config["lora_bias"], config["r"]) == ("LORA", True, 1)
+        assert all(
+            not tensor.any() for name, tensor in tensors.items() if name.endswith(("lora_A.weight", "lora_B.weight"))
+        )
+        assert any(tensor.any() for name, tensor in tensors.items() if name.endswith("lora_B.bias"))
+    else:
+        assert tensors["prompt_embeddings"].shape == (4, 32)
+    kinds = {"encoder": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM}
+    options = {"num_labels": 2} if kind == "encoder" else {}
+    again = PeftModel.from_pretrained(kinds[kind].from_pretrained(folder, **options), tmp_path / "a").eval()
+    if method == "prompt" and kind == "encoder":
+        tokens = LoadedBase(folder).tokenizer([row.text for row in opinions(16, 32)], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            best = again(**tokens).logits.argmax(1)
+        share = np.mean([result.labels[i] == row.label for i, row in zip(best, opinions(16, 32), strict=True)])
+        assert share == pytest.approx(result.best.validation_accuracy)
+    if method == "bias":
+        runtime = Runtime(folder)
+        runtime.attach("a", tmp_path / "a")
+        texts = [row.text for row in opinions(16, 32)]
+        scores = (
+            runtime.logits(texts, "a") if kind == "encoder"
+            else runtime.label_scores([f"{text}\nLabel:" for text in texts], result.labels, adapter="a")
+        )  # fmt: skip
+        share = np.mean([result.labels[i] == r.label for i, r in zip(scores.argmax(1), opinions(16, 32), strict=True)])
+        assert share == pytest.approx(result.best.validation_accuracy)
+
+
+def test_starting_from_an_adapter_keeps_what_it_knows(base: Path, tmp_path: Path) -> None:
+    rows, held = opinions(48), opinions(24, 48)
+    teach(base, rows, replace(FAST, epochs=8), tmp_path / "first")
+    none = teach(base, rows[:4], replace(FAST, epochs=1), tmp_path / "fresh", validation=held)
+    begun = teach(
+        base, rows[:4], replace(FAST, epochs=1, rank=2), tmp_path / "begun", validation=held, start=tmp_path / "first"
+    )
+    assert begun.settings.rank == 4
+    assert begun.best.validation_loss < none.best.validation_loss
+    trials = try_starts(base, {"first": tmp_path / "first"}, rows[:12], held, ["no", "yes"], FAST)
+    assert [trial.name for trial in trials] == [BASE, "first"]
+    assert all(trial.n == 24 and not trial.error for trial in trials)
+    with pytest.raises(TrainingFault, match="does not fit"):
+        teach(write_encoder_wider(tmp_path / "wide"), rows, FAST, tmp_path / "x", start=tmp_path / "first")
+
+
+def write_encoder_wider(folder: Path) -> Path:
+    write_encoder(folder)
+    from transformers import BertConfig, BertModel
+
+    config = json.loads((folder / "config.json").read_text()) | {"hidden_size": 64, "num_attention_heads": 4}
+    BertModel(BertConfig(**config)).save_pretrained(folder)
+    return folder
+
+
+def test_a_start_must_be_clearly_ahead() -> None:
+    assert choose([Trial(BASE, 40, 64), Trial("a", 42, 64)])[0].name == BASE
+    best, why = choose([Trial(BASE, 40, 64), Trial("a", 55, 64), Trial("b", error="broken")])
+    assert best.name == "a"
+    assert "55 of 64" in why and "40" in why
+    assert choose([Trial(BASE, error="x")])[0].name == BASE
+
+
+# --- folds -------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=8, max_size=60), st.integers(2, 6), st.integers(0, 5))
+@settings(max_examples=60)
+def test_folds_hold_every_row_once_and_spread_labels(labels: list[str], count: int, seed: int) -> None:
+    parts = stratified(labels, count, seed)
+    assert sorted(row for part in parts for row in part) == list(range(len(labels)))
+    for label in set(labels):
+        counts = [sum(labels[row] == label for row in part) for part in parts]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_folds_choose_the_length_and_give_an_honest_score(base: Path, tmp_path: Path) -> None:
+    result = teach(base, opinions(32), replace(FAST, folds=3, epochs=5), tmp_path)
+    assert len(result.fold_curves) == 3
+    assert result.held_back is not None and result.held_back[1] == 32
+    assert len(result.curve) == best_length(result.fold_curves) <= 5
+    assert {point.fold for curve in result.fold_curves for point in curve} == {1, 2, 3}
+    assert usable_folds(["a"] * 3 + ["b"], 4) == 0
+    assert usable_folds(["a", "b", "c", "d"] * 4, 5) == 4
+
+
+# --- checkpoints -------------------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_a_resumed_training_ends_byte_for_byte_as_an_undisturbed_one(
+    base: Path, tmp_path: Path, after: int, optimiser: Any
+) -> None:
+    chosen = replace(FAST, folds=2, epochs=4, patience=4, dropout=0.2, base_dropout=True, optimiser=optimiser)
+    teach(base, opinions(24), chosen, tmp_path / "whole")
+    kept: list[bytes] = []
+
+    def watch(curve: Any, snapshot: Any) -> None:
+        kept.append(snapshot())
+        if len(kept) == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        teach(base, opinions(24), chosen, tmp_path / "part", watch=watch)
+    assert not (tmp_path / "part").exists()
+    result = teach(base, opinions(24), chosen, tmp_path / "part", checkpoint=kept[-1])
+    assert result.resumed
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "part")]
+    assert weights[0] == weights[1]
+
+
+def test_a_causal_training_resumes_too(causal: Path, tmp_path: Path) -> None:
+    chosen = replace(FAST, method="ia3", max_length=32, negatives=1)
+    rows = [*opinions(16), Example("the cold bird", "cold")]
+    kept: list[bytes] = []
+    teach(causal, rows, chosen, tmp_path / "whole", watch=lambda _curve, snapshot: kept.append(snapshot()))
+    teach(causal, rows, chosen, tmp_path / "part", checkpoint=kept[1])
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "part")]
+    assert weights[0] == weights[1]
+
+
+def test_a_foreign_or_broken_checkpoint_is_not_gone_on_with(base: Path, tmp_path: Path) -> None:
+    kept: list[bytes] = []
+    teach(base, opinions(16), FAST, tmp_path / "a", watch=lambda _curve, snapshot: kept.append(snapshot()))
+    assert not teach(base, opinions(16), replace(FAST, seed=5), tmp_path / "b", checkpoint=kept[0]).resumed
+    assert not teach(base, opinions(18), FAST, tmp_path / "c", checkpoint=kept[0]).resumed
+    for broken in (b"", b"nonsense", kept[0][:-10], kept[0].replace(b"standing", b"stunding")):
+        assert read_checkpoint(broken, "x") is None
+
+
+# --- memory, precision, cost -------------------------------------------------------------------------------------------
+
+
+def test_when_memory_runs_out_the_batch_is_halved_once(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = {"rows": 4}
+    plain = HeadLearner.loss
+
+    def loss(self: HeadLearner, rows: list[int]) -> torch.Tensor:
+        if len(rows) > room["rows"]:
+            raise torch.OutOfMemoryError("no room")
+        return plain(self, rows)
+
+    monkeypatch.setattr(HeadLearner, "loss", loss)
+    result = teach(base, opinions(16), FAST, tmp_path / "a")
+    assert result.settings.batch_size == 4
+    room["rows"] = 2
+    with pytest.raises(TrainingFault, match="also with 4 examples at a time"):
+        teach(base, opinions(16), FAST, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_curve_of_a_lost_training_keeps_its_folds(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = descent._finite, []
+
+    def finite(loss: torch.Tensor, at: Any) -> float:
+        calls.append(1)
+        return plain(loss * float("nan") if len(calls) > 14 else loss, at)
+
+    monkeypatch.setattr(descent, "_finite", finite)
+    with pytest.raises(TrainingFault, match="lower learning rate") as caught:
+        teach(base, opinions(16), replace(FAST, folds=2, epochs=5, patience=9, batch_size=4), tmp_path)
+    assert {point.fold for point in caught.value.curve} == {1, 2}
+
+
+def test_half_precision_learns_on_cpu_when_asked(base: Path, tmp_path: Path) -> None:
+    result = teach(
+        base, opinions(32), replace(FAST, precision="bfloat16", epochs=6), tmp_path, validation=opinions(16, 32)
+    )
+    assert result.best.validation_accuracy >= 0.7
+
+
+def test_one_load_serves_many_trainings_and_stays_untouched(base: Path, tmp_path: Path) -> None:
+    loaded = LoadedBase(base)
+    loaded.model(2)
+    before = {name: tensor.clone() for name, tensor in loaded._plain.state_dict().items()}
+    for name in ("a", "b"):
+        teach(loaded, opinions(24), replace(FAST, method="lora" if name == "a" else "ia3"), tmp_path / name)
+    teach(base, opinions(24), replace(FAST, method="ia3"), tmp_path / "c")
+    assert all(torch.equal(before[name], tensor) for name, tensor in loaded._plain.state_dict().items())
+    files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("b", "c")]
+    assert files[0] == files[1]
+    one, two = loaded.model(2), loaded.model(2)
+    assert one.bert.embeddings.word_embeddings.weight is two.bert.embeddings.word_embeddings.weight
+
+
+def test_the_estimate_grows_with_what_costs() -> None:
+    mini = BaseSize.of({"hidden_size": 384, "num_hidden_layers": 6, "vocab_size": 30522}, 22_713_216, causal=False)
+    small = BaseSize.of({"hidden_size": 576, "num_hidden_layers": 30, "vocab_size": 49152}, 134_515_008, causal=True)
+    at = {"examples": 64, "letters": 60.0, "labels": 6}
+    first = estimate(mini, Settings(), **at)
+    assert 1 < first.seconds < 60
+    assert 0.4 < first.memory / 2**30 < 1.2
+    assert estimate(mini, Settings(), **at, folds=4).seconds > first.seconds
+    assert estimate(mini, Settings(epochs=60), **at).flops > 5 * first.flops
+    assert estimate(small, usual_settings("ia3", causal=True), **at).seconds > 5 * first.seconds
+    assert estimate(mini, Settings(), **at, speed=1e12).seconds < first.seconds
+
+
+def test_settings_from_a_program() -> None:
+    made = Settings.from_dict({"method": "ia3", "epochs": 3.0, "target_modules": ["key"]})
+    assert (made.epochs, made.target_modules, made.learning_rate) == (3, ("key",), 1e-2)
+    assert Settings.from_dict(made.to_dict()) == made
+    assert Settings.from_dict({"method": "t-few"}).passes(64) == 125
+    for raw in ({"method": "x"}, {"colour": 1}, {"epochs": 1.5}, {"epochs": True}, {"rank": "8"}, {"folds": 1},
+                {"optimiser": "sgd"}, {"target_modules": "q"}):  # fmt: skip
+        with pytest.raises(TrainingFault):
+            Settings.from_dict(raw)
+
+
+def test_the_comparison_judges_all_ways_on_the_same_texts(base: Path, causal: Path, tmp_path: Path) -> None:
+    rows, test = opinions(40), opinions(20, 40)
+    teach(base, rows, replace(FAST, epochs=8), tmp_path / "a")
+    ways = {
+        way["name"]: way for way in compare(base, tmp_path / "a", rows, test, ["no", "yes"], nearest=tmp_path / "a")
+    }
+    assert ways["Specialist"]["right"] == ways["Nearest specialist"]["right"]
+    assert ways["Nearest specialist"]["p"] == 1.0
+    assert ways["In-context learning"]["accuracy"] is None
+    assert all(way["n"] == 20 for way in ways.values() if way["accuracy"] is not None)
+    teach(causal, rows, replace(FAST, method="ia3", max_length=32), tmp_path / "b")
+    found = compare(causal, tmp_path / "b", rows[:6], test[:6], ["no", "yes"])
+    prompt = next(way for way in found if way["name"] == "In-context learning")
+    assert len(prompt["orders"]) == 3 and prompt["shots"] >= 1
+    assert prompt["flops"] > found[0]["flops"] and prompt["flops"] > prompt["flops_cached"]
+    assert asdict(CurvePoint(1, 1, 0.5))["fold"] == 0
