@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -147,7 +148,7 @@ class _Judge:
             ids, count = shots_in_order(examples, self.runtime.tokenizer, order, room)
             way = self._timed(
                 "In-context learning",
-                lambda ids=ids: in_context_scores(self.runtime, ids, self.test, self.labels, progress=progress),
+                partial(in_context_scores, self.runtime, ids, self.test, self.labels, progress=progress),
                 self._flops(len(ids) + self.tokens + self.tail),
             )
             way.flops_cached = self._flops(self.tokens + self.tail, before=len(ids))

@@ -68,8 +68,8 @@ def descend(
             at.step += 1
             walk.progress(at.step, total, _note(walk, at, epoch, epochs, losses[-1]))
         with precise():
-            scores = learner.validate() if walk.validated else (None, None)
-        point = CurvePoint(at.step, epoch, sum(losses) / len(losses), *scores, fold=walk.fold)
+            score, share = learner.validate() if walk.validated else (None, None)
+        point = CurvePoint(at.step, epoch, sum(losses) / len(losses), score, share, walk.fold)
         at.curve.append(point)
         at.epoch = epoch
         if at.best is None or _better(point, at.best):

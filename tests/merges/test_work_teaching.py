@@ -20,7 +20,7 @@ from merges.models import Evaluation, Teaching
 from merges.work.subjects import BadRequest
 from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
 from merges.work.teaching.data import BadExamples
-from tests.merges.test_work_merging import write_task
+from tests.merges.conftest import write_task
 from tests.people import People
 from tests.publishing import do_jobs, publish
 from tests.pure.tiny_models import opinions, write_causal, write_encoder

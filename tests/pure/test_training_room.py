@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -183,7 +183,7 @@ def test_a_start_must_be_clearly_ahead() -> None:
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=8, max_size=60), st.integers(2, 6), st.integers(0, 5))
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_folds_hold_every_row_once_and_spread_labels(labels: list[str], count: int, seed: int) -> None:
     parts = stratified(labels, count, seed)
     assert sorted(row for part in parts for row in part) == list(range(len(labels)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -203,7 +203,7 @@ def test_presets_are_sound() -> None:
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 9))
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_batches_hold_every_row_once_with_little_padding(lengths: list[int], size: int, seed: int) -> None:
     batches = list(bucketed(lengths, size, random.Random(seed)))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))

@@ -97,7 +97,7 @@ def run(running: Running) -> dict[str, Any]:
 
 
 def _require_readable(row: Teaching, actor: Actor) -> None:
-    wanted = {row.repo_id, row.task_id, row.base_id}
+    wanted = {found for found in (row.repo_id, row.task_id, row.base_id) if found is not None}
     if row.base_id is None or Repo.objects.visible_to(actor).filter(pk__in=wanted).count() != len(wanted):
         raise JobFailed("The specialist, its task or its base can no longer be read by whoever asked for this.")
 

@@ -26,7 +26,7 @@ from hub.store.blobs import present, store_bytes
 from merges.models import Teaching
 from merges.training.settings import CurvePoint, Settings
 from merges.work.evaluating import ask_for_evaluation
-from merges.work.subjects import BadRequest, Pinned
+from merges.work.subjects import BadRequest, Pinned, pin
 from merges.work.teaching import starts
 from merges.work.teaching.cards import specialist_card
 from merges.work.teaching.data import TaskRows, read_task
@@ -94,7 +94,7 @@ def _start(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places
         elif asked == "base":
             row.start |= starts.decided(None, "Asked for.", [])
         else:
-            item = starts.pin(asked, actor, kinds=("adapter",))
+            item = pin(asked, actor, kinds=("adapter",))
             row.start |= starts.decided(item, "Asked for.", [])
         _update(running, row, start=row.start)
     return starts.named(row, actor, places / "start")
