@@ -89,6 +89,8 @@ LIMITS = {
     "teachings_at_once": env.int("LIMIT_TEACHINGS_AT_ONCE", default=3),
     "teachings_a_day": env.int("LIMIT_TEACHINGS_A_DAY", default=50),
     "checkpoint_seconds": env.int("LIMIT_CHECKPOINT_SECONDS", default=10),
+    "evaluation_seconds": env.int("LIMIT_EVALUATION_SECONDS", default=3600),
+    "evaluation_bytes": env.int("LIMIT_EVALUATION_BYTES", default=16 * 1024 * MIB),
     "cache_bytes": env.int("LIMIT_CACHE_BYTES", default=20 * 1024 * MIB),
 }
 XET = env.str("XET", default="on") != "off"

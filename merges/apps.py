@@ -12,15 +12,21 @@ class MergesConfig(AppConfig):
         from hub.jobs.registry import JobKind, register
         from hub.pages.errors import register_error
         from hub.repos.commits import register_published
+        from hub.store.collect import register_reference
+        from merges.evaluation.lm_eval import BadResults
+        from merges.models import Evaluation
         from merges.recipes import RecipeError
         from merges.work import previewing
+        from merges.work.check_queue import on_commit
         from merges.work.subjects import BadRequest
         from merges.work.teaching.asking import TooMany
 
         register_error(RecipeError, 422, "recipe")
         register_error(BadRequest, 422, "bad_request")
         register_error(TooMany, 429, "too_many")
+        register_error(BadResults, 422, "bad_results")
 
+        register_reference(lambda: Evaluation.objects.exclude(items=None).values_list("items_id", flat=True))
         register(JobKind("merges.merge", "merges.work.merge_run:run", Queue.HEAVY))
         register_published(previewing.on_commit)
         register(JobKind("merges.sketch", "merges.work.previewing:sketch"))
@@ -30,4 +36,7 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.threeway.merge", "merges.work.reconciling:run", Queue.HEAVY))
         register(JobKind("merges.teach", "merges.work.teaching.running:run", Queue.HEAVY))
         register(JobKind("merges.compare_teaching", "merges.work.teaching.comparing:run", Queue.HEAVY))
-        register(JobKind("merges.evaluate", "merges.work.evaluating:run", Queue.HEAVY))
+        register(JobKind("merges.evaluate", "merges.work.judging:run", Queue.HEAVY))
+        failed = "merges.work.checking:job_failed"
+        register(JobKind("merges.check", "merges.work.checking:run", Queue.HEAVY, failed=failed))
+        register_published(on_commit)

@@ -1,4 +1,4 @@
-"""Merges (recipes that ran) and evaluations (one subject on one task)."""
+"""Merges (recipes that ran), evaluations (one subject on one task), suites, and Systems with their releases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Q
 from hub.accounts.models import Account
 from hub.jobs.models import Job
 from hub.repos.models import Repo
+from hub.store.models import Blob
 
 if TYPE_CHECKING:
     from hub.accounts.actor import Actor
@@ -84,6 +85,14 @@ class MergeSketch(models.Model):
         return self.weights_sha256[:8]
 
 
+class Origin(models.TextChoices):
+    """Who measured a score: this hub, somebody else, or whoever made what is judged."""
+
+    VERIFIED = "verified"
+    COMMUNITY = "community"
+    CLAIMED = "claimed"
+
+
 class EvaluationQuerySet(models.QuerySet["Evaluation"]):
     def visible_to(self, actor: Actor) -> EvaluationQuerySet:
         """Evaluations whose subject and task the actor may both read."""
@@ -107,12 +116,19 @@ class Evaluation(models.Model):
     standard_error = models.FloatField(null=True, blank=True)
     n = models.PositiveIntegerField(null=True, blank=True)
     scores = models.JSONField(default=dict, blank=True)
+    low = models.FloatField(null=True, blank=True, help_text="Lower end of the score's 95 % interval.")
+    high = models.FloatField(null=True, blank=True)
+    origin = models.CharField(max_length=9, choices=Origin.choices, default=Origin.VERIFIED)
+    settings = models.JSONField(default=dict, blank=True, help_text="What differs from the usual settings.")
+    settings_key = models.CharField(max_length=16, blank=True)
+    content_key = models.CharField(max_length=64, blank=True, db_index=True, help_text="Hash of all that decides it.")
+    items = models.ForeignKey(Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     seed = models.BigIntegerField(default=0)
     device = models.CharField(max_length=80, blank=True)
     versions = models.JSONField(default=dict, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     owner = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="evaluations")
-    job = models.OneToOneField(Job, null=True, on_delete=models.SET_NULL, related_name="evaluation")
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="evaluations")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = EvaluationQuerySet.as_manager()
@@ -121,11 +137,15 @@ class Evaluation(models.Model):
         ordering = ["-created_at"]
         constraints = [
             models.UniqueConstraint(
-                fields=["subject", "subject_sha", "task", "task_sha", "split", "seed"], name="evaluation_once"
+                fields=["subject", "subject_sha", "task", "task_sha", "split", "seed", "settings_key", "origin"],
+                name="evaluation_once",
             ),
             models.CheckConstraint(condition=Q(score=None) | Q(n__gt=0), name="a_score_has_items"),
         ]
-        indexes = [models.Index(fields=["task", "-score"])]
+        indexes = [
+            models.Index(fields=["task", "-score"]),
+            models.Index(fields=["task", "subject", "-created_at"], name="newest_of_each_subject"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subject} on {self.task}"
@@ -177,3 +197,120 @@ class Teaching(models.Model):
 
     def get_absolute_url(self) -> str:
         return f"/teachings/{self.pk}"
+
+
+class Paired(models.Model):
+    """One evaluation against another on the same items: the base, a parent, or the published revision."""
+
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="paired")
+    other = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="+")
+    wins = models.PositiveIntegerField()
+    losses = models.PositiveIntegerField()
+    ties = models.PositiveIntegerField()
+    difference = models.FloatField()
+    standard_error = models.FloatField()
+    low = models.FloatField()
+    high = models.FloatField()
+    p = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["evaluation", "other"], name="paired_once")]
+
+    def __str__(self) -> str:
+        return f"{self.evaluation} against {self.other.subject}"
+
+
+class SuiteQuerySet(models.QuerySet["Suite"]):
+    def newest(self) -> SuiteQuerySet:
+        """The newest version of each suite."""
+        return self.order_by("name", "-version").distinct("name")
+
+
+class Suite(models.Model):
+    """Tasks at pinned commits with a protocol each. A version never changes; a changed suite is a new version."""
+
+    name = models.SlugField(max_length=60)
+    version = models.PositiveIntegerField(default=1)
+    title = models.CharField(max_length=120)
+    description = models.TextField(max_length=5000, blank=True)
+    owner = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="suites")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = SuiteQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "-version"]
+        constraints = [models.UniqueConstraint(fields=["name", "version"], name="suite_version_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def get_absolute_url(self) -> str:
+        return f"/suites/{self.name}/{self.version}"
+
+
+class SuiteEntry(models.Model):
+    """One task of a suite: which commit, which split, which metric, and the protocol's settings."""
+
+    suite = models.ForeignKey(Suite, on_delete=models.CASCADE, related_name="entries")
+    task = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="+")
+    task_sha = models.CharField(max_length=40)
+    split = models.CharField(max_length=20, default="test")
+    metric = models.CharField(max_length=40, default="accuracy")
+    settings = models.JSONField(default=dict, blank=True)
+    settings_key = models.CharField(max_length=16, blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["suite", "task", "settings_key"], name="suite_entry_once")]
+
+    def __str__(self) -> str:
+        return f"{self.task} in {self.suite}"
+
+
+class ReleaseState(models.TextChoices):
+    CANDIDATE = "candidate"
+    EVALUATING = "evaluating"
+    RELEASED = "released"
+    HELD = "held"
+
+
+RELEASE_MOVES: dict[str, frozenset[str]] = {
+    ReleaseState.CANDIDATE: frozenset({ReleaseState.EVALUATING, ReleaseState.HELD}),
+    ReleaseState.EVALUATING: frozenset({ReleaseState.CANDIDATE, ReleaseState.RELEASED, ReleaseState.HELD}),
+    ReleaseState.HELD: frozenset({ReleaseState.EVALUATING, ReleaseState.RELEASED}),
+    ReleaseState.RELEASED: frozenset(),
+}
+"""The only moves there are. Held: an evaluation failed or a task fell; somebody who may write releases it anyway."""
+
+
+class Release(models.Model):
+    """One version of a System: a commit of its repo, evaluated, and released (or held back)."""
+
+    system = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="releases")
+    number = models.PositiveIntegerField()
+    sha = models.CharField(max_length=40, help_text="Commit of the System's repo; its system.json pins everything.")
+    state = models.CharField(max_length=10, choices=ReleaseState.choices, default=ReleaseState.CANDIDATE)
+    changelog = models.TextField(max_length=20_000, blank=True)
+    manifest = models.JSONField(default=dict)
+    scores = models.JSONField(default=dict, blank=True)
+    score = models.FloatField(null=True, blank=True)
+    standard_error = models.FloatField(null=True, blank=True)
+    held_because = models.CharField(max_length=1000, blank=True)
+    rolls_back_to = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["system", "number"], name="release_number_once"),
+            models.UniqueConstraint(fields=["system", "sha"], name="release_of_a_commit_once"),
+            models.CheckConstraint(condition=~Q(state="released") | Q(released_at__isnull=False), name="released_when"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.system} v{self.number}"

@@ -18,8 +18,10 @@ from hub.repos import lifecycle, uploading
 from hub.repos.models import Kind, Repo
 from hub.review import change_requests
 from hub.review.models import ChangeRequest, Comment
+from hub.store.blobs import store_bytes
 from hub.store.models import Upload
-from merges.models import Evaluation, Merge, MergeComparison, Teaching
+from merges.evaluation.items import to_parquet
+from merges.models import Evaluation, Merge, MergeComparison, Suite, SuiteEntry, Teaching
 from merges.training.settings import Settings
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.merging import ask_for_merge
@@ -40,6 +42,7 @@ class World:
     merge: Merge
     evaluation: Evaluation
     teaching: Teaching
+    judged: Evaluation
     job: Job
     request: ChangeRequest
     task_request: ChangeRequest
@@ -61,6 +64,7 @@ def make_world(people: People, folder: Path) -> World:
     recipe = {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}
     merge = ask_for_merge(actor=alice, raw=recipe, target="alice/secret-merge")
     evaluation = ask_for_evaluation(actor=alice, subject="alice/secret-lora", task="alice/secret-task")
+    judged = _judged(adapter, task, base)
     lifecycle.create_branch(actor=alice, repo=adapter, name="secret-branch")
     lifecycle.create_tag(actor=alice, repo=adapter, name="secret-tag")
     lifecycle.create_branch(actor=alice, repo=task, name="secret-branch")
@@ -79,7 +83,8 @@ def make_world(people: People, folder: Path) -> World:
     )  # fmt: skip
     token, _text = create_token(account=people.alice, label="secret token", scope=Scope.READ)
     return World(
-        base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, teaching=teaching, job=merge.job,
+        base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, teaching=teaching, judged=judged,
+        job=merge.job,
         request=request, task_request=task_request, comment=comment, task_comment=task_comment,
         upload=Upload.objects.get(pk=uploads[0]), task_upload=Upload.objects.get(pk=uploads[1]), token=token,
         comparison=comparison,
@@ -97,6 +102,17 @@ def _comparison(owner: Account, rests_on: list[Repo]) -> MergeComparison:
     )  # fmt: skip
     row.rests_on.set(rests_on)
     return row
+
+
+def _judged(adapter: Repo, task: Repo, base: Repo) -> Evaluation:
+    """An evaluation that was done, with its items, and a suite whose task has become private since."""
+    suite = Suite.objects.create(name="open", title="Open")
+    SuiteEntry.objects.create(suite=suite, task=task, task_sha=task.head)
+    item = {"row": 0, "text": "secret", "expected": "positive", "predicted": "neutral", "right": False, "score": -0.1}
+    return Evaluation.objects.create(
+        subject=adapter, subject_sha=adapter.head, task=task, task_sha=task.head, base=base, seed=1, score=0.5, n=12,
+        standard_error=0.1, low=0.3, high=0.7, items=store_bytes(to_parquet([item])), scores={"values": {"accuracy": 0.5}},
+    )  # fmt: skip
 
 
 def write_task(folder: Path) -> Path:

@@ -29,6 +29,16 @@ def silent(_done: int, _total: int, _message: str) -> None:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """Texts tokenised once, in batches of similar length; `rows` says which texts a batch holds. Any adapter of the
+    base can be run over them again without tokenising."""
+
+    count: int
+    rows: tuple[tuple[int, ...], ...]
+    tensors: tuple[dict[str, torch.Tensor], ...]
+
+
+@dataclass(frozen=True)
 class _Attached:
     key: str
     body: str
@@ -116,9 +126,35 @@ class Runtime:
             with quiet_and_offline():
                 body.delete_adapter(attached.key)
 
+    def prepare(
+        self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, *, batch_size: int = 32
+    ) -> Batches:
+        """Tokenise texts once for any number of passes by any adapters."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        second = second_texts(pairs)
+        parts = [tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+        return Batches(
+            len(texts),
+            tuple(parts),
+            tuple(
+                encode(
+                    self.tokenizer,
+                    [texts[index] for index in part],
+                    [second[index] for index in part] if second else None,
+                    self.max_length,
+                )
+                for part in parts
+            ),
+        )
+
+    def model_of(self, adapter: str | None) -> Any:
+        """What to call for the outputs of the base, or of one attached adapter with what it replaces."""
+        model, replaced = self._active(adapter)
+        return _Replacing(model, replaced) if replaced else model
+
     def features(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Batches,
         pairs: Sequence[str | None] | None = None,
         *,
         adapter: str | None = None,
@@ -143,7 +179,7 @@ class Runtime:
 
     def logits(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Batches,
         adapter: str,
         pairs: Sequence[str | None] | None = None,
         *,
@@ -174,24 +210,42 @@ class Runtime:
 
         "mean" divides by the label's number of tokens, so that long labels are not punished. Raises RuntimeFault.
         """
+        sums, counts = self.label_likelihoods(
+            prompts, labels, adapter=adapter, batch_size=batch_size, progress=progress
+        )
+        return sums / counts if normalise == "mean" else sums
+
+    def label_likelihoods(
+        self,
+        prompts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        adapter: str | None = None,
+        batch_size: int = 16,
+        progress: Progress = silent,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of log p over each label's tokens in nats, and numbers of tokens; both of shape (prompts, labels).
+
+        Raises RuntimeFault for a base that does not continue texts.
+        """
         if self.task != "generate":
             raise RuntimeFault("Label scores need a causal language model. Use the head's logits for this base.")
-        model, replaced = self._active(adapter)
         tokenised = token_rows(
             self.tokenizer, [prompt for prompt in prompts for _ in labels], list(labels) * len(prompts), self.max_length
         )
-        caller = _Replacing(model, replaced) if replaced else model
-        scores = np.zeros(len(tokenised), dtype=np.float64)
+        caller = self.model_of(adapter)
+        sums, counts = np.zeros(len(tokenised)), np.zeros(len(tokenised))
         order = sorted(range(len(tokenised)), key=lambda index: len(tokenised[index][0]) + len(tokenised[index][1]))
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 part = order[start : start + batch_size]
-                sums, counts = label_log_likelihoods(
+                scored, lengths = label_log_likelihoods(
                     caller, [tokenised[index] for index in part], self.tokenizer.pad_token_id, self.device
                 )
-                scores[part] = (sums / counts if normalise == "mean" else sums).double().cpu().numpy()
+                sums[part], counts[part] = scored.double().cpu().numpy(), lengths.double().cpu().numpy()
                 progress(min(start + batch_size, len(order)), len(order), "Scoring labels")
-        return scores.reshape(len(prompts), len(labels))
+        shape = (len(prompts), len(labels))
+        return sums.reshape(shape), counts.reshape(shape)
 
     def differentiable(self, adapter: str) -> tuple[Any, Callable[..., Any]]:
         """The adapted model, and a call of it with the adapter's head, outside inference mode."""
@@ -200,25 +254,23 @@ class Runtime:
 
     def _batched(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Batches,
         pairs: Sequence[str | None] | None,
         compute: Callable[[dict[str, torch.Tensor]], torch.Tensor],
         batch_size: int,
         progress: Progress,
         message: str,
     ) -> np.ndarray:
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        second = second_texts(pairs)
-        rows: list[np.ndarray | None] = [None] * len(texts)
+        ready = texts if isinstance(texts, Batches) else self.prepare(texts, pairs, batch_size=batch_size)
+        rows: list[np.ndarray | None] = [None] * ready.count
+        done = 0
         with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                part = order[start : start + batch_size]
-                others = [second[index] for index in part] if second else None
-                batch = encode(self.tokenizer, [texts[index] for index in part], others, self.max_length)
+            for part, batch in zip(ready.rows, ready.tensors, strict=True):
                 values = compute({name: tensor.to(self.device) for name, tensor in batch.items()}).float().cpu().numpy()
                 for index, value in zip(part, values, strict=True):
                     rows[index] = value
-                progress(min(start + batch_size, len(order)), len(order), message)
+                done += len(part)
+                progress(done, ready.count, message)
         return np.stack([row for row in rows if row is not None]) if rows else np.zeros((0, 0), dtype=np.float32)
 
     def _inject(self, kind: str, key: str, files: AdapterFiles) -> PeftModel:

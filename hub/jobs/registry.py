@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hub.jobs.models import Queue
+from hub.jobs.models import Job, Queue
 
 if TYPE_CHECKING:
     from hub.jobs.running import Running
@@ -19,17 +19,27 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class JobKind:
-    """A kind of work: its name, the queue it waits in, and where its function is (`package.module:function`)."""
+    """A kind of work: its name, the queue it waits in, and where its function is (`package.module:function`).
+
+    `failed` is where a function of the job is that hears of a job that was given up, also when its worker was lost.
+    """
 
     name: str
     handler: str
     queue: str = Queue.FAST
+    failed: str = ""
 
     def load(self) -> Handler:
         """Import the function that does the work."""
         module, _, function = self.handler.partition(":")
         loaded: Handler = getattr(import_module(module), function)
         return loaded
+
+    def tell_failed(self, job: Job) -> None:
+        """Tell whoever wants to hear that a job was given up."""
+        if self.failed:
+            module, _, function = self.failed.partition(":")
+            getattr(import_module(module), function)(job)
 
 
 _kinds: dict[str, JobKind] = {}

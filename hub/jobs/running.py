@@ -142,6 +142,7 @@ def run_job(job_id: str, worker: str = "") -> None:
         running._end(State.CANCELLED, note="Cancelled.")
     except JobFailed as error:
         running._end(State.FAILED, error=str(error))
+        given_up(job_id)
     except Exception as error:
         _after_crash(running, error)
 
@@ -154,14 +155,32 @@ def _after_crash(running: Running, error: Exception) -> None:
         running._mine().update(state=State.QUEUED, lease_until=None, sent_at=None, error=reason, note="Will try again.")
     else:
         running._end(State.FAILED, error=f"Failed {MAX_ATTEMPTS} times. {reason}")
+        given_up(str(running.job.pk))
+
+
+def given_up(job_id: str) -> None:
+    """Tell the room of a job that was given up; what goes wrong there is logged and stops nobody else."""
+    job = Job.objects.filter(pk=job_id, state=State.FAILED).first()
+    if job is None:
+        return
+    try:
+        with transaction.atomic():
+            kind_named(job.kind).tell_failed(job)
+    except Exception:
+        log.exception("job %s was given up, and its room could not be told", job_id)
 
 
 def reap() -> int:
     """Jobs whose worker fell silent: queued again while attempts are left, else failed. Returns how many."""
     silent = Job.objects.filter(state=State.RUNNING, lease_until__lt=Now())
-    lost = silent.filter(attempt__gte=MAX_ATTEMPTS).update(
-        state=State.FAILED, lease_until=None, ended_at=Now(), error=f"The worker was lost {MAX_ATTEMPTS} times."
-    )
+    lost = 0
+    for key in list(silent.filter(attempt__gte=MAX_ATTEMPTS).values_list("pk", flat=True)):
+        ended = silent.filter(pk=key, attempt__gte=MAX_ATTEMPTS).update(
+            state=State.FAILED, lease_until=None, ended_at=Now(), error=f"The worker was lost {MAX_ATTEMPTS} times."
+        )
+        if ended:
+            given_up(str(key))
+        lost += ended
     return lost + silent.update(
         state=State.QUEUED, lease_until=None, sent_at=None, note="The worker was lost; waiting for another."
     )

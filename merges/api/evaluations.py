@@ -18,7 +18,7 @@ from hub.repos.models import Repo
 from hub.rest.door import Door, Listing
 from hub.rest.once import once
 from hub.rest.shapes import Shape
-from merges.models import Evaluation
+from merges.models import Evaluation, Origin
 from merges.work.evaluating import ask_for_evaluation
 
 
@@ -28,6 +28,9 @@ class EvaluationOrder(Shape):
     task = serializers.CharField(max_length=200, help_text="owner/name of a task.")
     task_revision = serializers.CharField(max_length=255, required=False, allow_null=True, default=None)
     seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, default=0)
+    settings = serializers.DictField(
+        required=False, default=dict, help_text="template, shots, generate, weigh, most_tokens, retention, max_length."
+    )
 
 
 class EvaluationRow(Shape):
@@ -44,6 +47,10 @@ class EvaluationRow(Shape):
     score = serializers.FloatField(allow_null=True)
     standard_error = serializers.FloatField(allow_null=True)
     n = serializers.IntegerField(allow_null=True)
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    origin = serializers.ChoiceField(Origin.choices)
+    settings = serializers.DictField()
     seed = serializers.IntegerField()
     owner = serializers.CharField(source="owner.name", default=None)
     job = serializers.UUIDField(source="job_id", allow_null=True)
@@ -51,7 +58,23 @@ class EvaluationRow(Shape):
     created_at = serializers.DateTimeField()
 
 
+class PairRow(Shape):
+    """Against another evaluation on the same items."""
+
+    subject = serializers.CharField(source="other.subject.full_name")
+    evaluation = serializers.IntegerField(source="other_id")
+    wins = serializers.IntegerField()
+    losses = serializers.IntegerField()
+    ties = serializers.IntegerField()
+    difference = serializers.FloatField()
+    standard_error = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    p = serializers.FloatField()
+
+
 class EvaluationDetail(EvaluationRow):
+    pairs = PairRow(many=True, source="shown_pairs")
     base = serializers.CharField(source="shown_base", allow_null=True)
     base_sha = serializers.CharField()
     scores = serializers.DictField()
@@ -84,6 +107,8 @@ class EvaluationFilter(filters.FilterSet):
 def detail(door: Door, row: Any) -> dict[str, Any]:
     """One evaluation for this actor; a base they may not read has no name."""
     row.shown_base = row.base.full_name if row.base and rights.can(door.actor, rights.Verb.READ, row.base) else None
+    readable = Evaluation.objects.visible_to(door.actor)
+    row.shown_pairs = row.paired.filter(other__in=readable).select_related("other__subject__owner")
     return dict(EvaluationDetail(row).data)
 
 

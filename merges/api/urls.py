@@ -3,7 +3,7 @@
 from django.urls import path
 
 from hub.rest.urls import in_every_repo
-from merges.api import comparisons, evaluations, merges, methods, teachings, threeway
+from merges.api import boards, comparisons, evaluations, merges, methods, teachings, threeway
 
 urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
@@ -16,10 +16,20 @@ urlpatterns = [
     path("merges", merges.MergesDoor.as_view()),
     path("merges/<int:merge>", merges.MergeDoor.as_view()),
     path("evaluations", evaluations.EvaluationsDoor.as_view()),
+    path("evaluations/matrix", boards.MatrixDoor.as_view()),
+    path("evaluations/import", boards.ImportDoor.as_view()),
     path("evaluations/<int:evaluation>", evaluations.EvaluationDoor.as_view()),
     *in_every_repo((("/change-requests/<int:number>/tensor-merge", threeway.TensorMergeDoor),)),
     path("teachings", teachings.TeachingsDoor.as_view()),
     path("teachings/check", teachings.TeachingCheckDoor.as_view()),
     path("teachings/<int:teaching>", teachings.TeachingDoor.as_view()),
     path("teachings/<int:teaching>/compare", teachings.TeachingComparisonDoor.as_view()),
+    path("evaluations/<int:evaluation>/items", boards.ItemsDoor.as_view()),
+    path("evaluations/<int:evaluation>/items.parquet", boards.ItemsFileDoor.as_view()),
+    path("evaluations/<int:evaluation>/lm-eval", boards.LmEvalDoor.as_view()),
+    path("leaderboards/<str:owner>/<str:name>", boards.BoardDoor.as_view()),
+    path("suites", boards.SuitesDoor.as_view()),
+    path("suites/<slug:suite>/<int:version>", boards.SuiteDoor.as_view()),
+    path("suites/<slug:suite>/<int:version>/leaderboard", boards.SuiteBoardDoor.as_view()),
+    path("suites/<slug:suite>/<int:version>/runs", boards.SuiteRunDoor.as_view()),
 ]

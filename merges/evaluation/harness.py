@@ -1,98 +1,106 @@
-"""Judge a base or an adapter on a task's test split."""
+"""Judge bases and adapters on the test splits of tasks, with one load of the base and of each task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from adapters.runtime.bases import library_versions
 from adapters.runtime.examples import Example
-from adapters.runtime.likelihood import DEFAULT_TEMPLATE, prompt_of
 from adapters.runtime.linear import choose_strength, fit_linear
-from adapters.runtime.runtime import Progress, Runtime, silent
-from merges.evaluation import metrics
+from adapters.runtime.prompts import prompt_of
+from adapters.runtime.runtime import Batches, Progress, Runtime, silent
+from adapters.runtime.writing import retention, write_on
+from merges.evaluation import generation, metrics
+from merges.evaluation.declared import (
+    EvaluationFault,
+    EvaluationResult,
+    EvaluationSettings,
+    Item,
+    LocalTask,
+    Protocol,
+)
 
-Protocol = Literal["head", "linear-probe", "label-likelihood"]
+__all__ = ["EvaluationFault", "EvaluationResult", "EvaluationSettings", "Item", "LocalTask", "Panel", "evaluate"]
 SUBJECT = "subject"
 
 
-class EvaluationFault(ValueError):
-    """An evaluation cannot be made; the message says why and what to do."""
+@dataclass
+class _Scored:
+    """What a pass gives: log-scores (items, labels), and what only some protocols know."""
 
-
-@dataclass(frozen=True)
-class LocalTask:
-    """A task in memory: its labels in the card's order and its splits."""
-
-    labels: tuple[str, ...]
-    test: Sequence[Example]
-    train: Sequence[Example] = ()
-    validation: Sequence[Example] = ()
-    name: str = ""
-
-    def check(self) -> None:
-        """Raise EvaluationFault when there is nothing to judge on."""
-        if not self.test:
-            raise EvaluationFault(f"The task {self.name} has no test split. Add test.jsonl, test.csv or test.parquet.")
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise EvaluationFault(f"The task {self.name} needs at least two different labels on its card.")
-        for part, rows in (("test", self.test), ("train", self.train), ("validation", self.validation)):
-            for number, row in enumerate(rows, start=1):
-                if row.label not in self.labels:
-                    raise EvaluationFault(
-                        f"Row {number} of {part} carries the label {row.label!r}, which the task's card does not name."
-                    )
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How to judge: texts a batch, tokens a text at most, seed of the bootstrap, and the prompt for causal models."""
-
-    batch_size: int = 32
-    max_length: int = 256
-    seed: int = 0
-    draws: int = 1000
-    template: str = DEFAULT_TEMPLATE
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One test row: its number from 0, what was expected and predicted, and the score of the prediction."""
-
-    row: int
-    expected: str
-    predicted: str
-    score: float
-
-    @property
-    def right(self) -> bool:
-        """Whether the prediction is the expected label."""
-        return self.expected == self.predicted
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """Scores (0 to 1; mcc -1 to 1), their 95 % intervals, every item, and what is needed to get them again."""
-
-    scores: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]]
-    n: int
-    standard_error: float
-    items: tuple[Item, ...]
-    labels: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
     protocol: Protocol
-    device: str
-    versions: Mapping[str, str]
-    seed: int
+    scores: np.ndarray
+    written: list[str] | None = None
+    more: dict[str, float] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
-        return asdict(self)
+
+class Panel:
+    """One loaded base that judges any number of adapters on any number of tasks: the base is loaded once, and a task's
+    texts are tokenised once."""
+
+    def __init__(self, base: Path, *, max_length: int = 256, device: str | None = None, threads: int = 1) -> None:
+        """Load the base. Raises RuntimeFault."""
+        self.runtime = Runtime(base, device=device, threads=threads, max_length=max_length)
+        self._prepared: dict[tuple[int, int], tuple[LocalTask, Batches]] = {}
+        self._attached: tuple[Path, Path | None] | None = None
+
+    def judge(
+        self,
+        task: LocalTask,
+        adapter: Path | None = None,
+        head: Path | None = None,
+        settings: EvaluationSettings | None = None,
+        progress: Progress = silent,
+    ) -> EvaluationResult:
+        """Score an adapter (or the bare base, or a merge with one of its head files) on the task's test split.
+
+        Protocol "head": the adapter's head, or `head`. "linear-probe": a base or an adapter without head; logistic
+        regression on mean-pooled features of the train split. "label-likelihood": a causal language model; the label
+        of the highest log-likelihood. "generation": a causal model writes the label. `progress` may raise to cancel.
+        Raises EvaluationFault for a task without test split or a head that does not fit it, RuntimeFault for bad files.
+        """
+        chosen = settings or EvaluationSettings()
+        chosen.check()
+        task.check()
+        subject = self._attach(adapter, head)
+        scored = self._scores(subject, task, chosen, progress)
+        return _judged(task, scored, str(self.runtime.device), chosen)
+
+    def _attach(self, adapter: Path | None, head: Path | None) -> str | None:
+        if adapter is None:
+            return None
+        if self._attached != (adapter, head):
+            if self._attached is not None:
+                self.runtime.detach(SUBJECT)
+            self._attached = None
+            self.runtime.attach(SUBJECT, adapter, head)
+            self._attached = (adapter, head)
+        return SUBJECT
+
+    def _scores(
+        self, subject: str | None, task: LocalTask, settings: EvaluationSettings, progress: Progress
+    ) -> _Scored:
+        runtime = self.runtime
+        if runtime.task == "generate":
+            return _language(runtime, subject, task, settings, progress)
+        if settings.generate or settings.shots:
+            raise EvaluationFault("This base reads texts and writes none: it takes no prompts, shots or generation.")
+        if subject is not None and runtime.outputs(subject) is not None:
+            columns = _columns(runtime, subject, task)
+            logits = runtime.logits(self._batches(task, settings.batch_size), subject, progress=progress)
+            return _Scored("head", _log_softmax(logits.astype(np.float64))[:, columns])
+        return _Scored("linear-probe", _probe(runtime, subject, task, settings, progress))
+
+    def _batches(self, task: LocalTask, batch_size: int) -> Batches:
+        key = (id(task), batch_size)
+        if key not in self._prepared:
+            # the task is kept beside its tokens: its id stays its own
+            self._prepared[key] = (task, self.runtime.prepare(*_texts(task.test), batch_size=batch_size))
+        return self._prepared[key][1]
 
 
 def evaluate(
@@ -106,39 +114,45 @@ def evaluate(
     device: str | None = None,
     threads: int = 1,
 ) -> EvaluationResult:
-    """Score an adapter (or the bare base, or a merge with one of its head files) on the task's test split.
-
-    Protocol "head": the adapter's head, or `head`, one of a merge's heads/*.safetensors. "linear-probe": a base or an
-    adapter without head; logistic regression on mean-pooled features of the train split. "label-likelihood": a causal
-    language model; the label of the highest log-likelihood per token. `progress` may raise to cancel. Raises
-    EvaluationFault for a task without test split or a head that does not fit the task, RuntimeFault for bad files.
-    """
+    """One subject on one task: a `Panel` for a single sitting. Raises as `Panel.judge`."""
     chosen = settings or EvaluationSettings()
     task.check()
-    runtime = Runtime(base, device=device, threads=threads, max_length=chosen.max_length)
-    subject = None
-    if adapter is not None:
-        runtime.attach(SUBJECT, adapter, head)
-        subject = SUBJECT
-    protocol, scores = _scores(runtime, subject, task, chosen, progress)
-    return _judged(task, scores, protocol, str(runtime.device), chosen)
+    panel = Panel(base, max_length=chosen.max_length, device=device, threads=threads)
+    return panel.judge(task, adapter, head, chosen, progress)
 
 
-def _scores(
+def _prompts(task: LocalTask, settings: EvaluationSettings) -> list[str]:
+    """The prompt of each test row, with the same solved examples before each (drawn once, by the seed)."""
+    if settings.shots > len(task.train):
+        raise EvaluationFault(f"{settings.shots} shots need as many train rows; {task.name} has {len(task.train)}.")
+    drawn = np.random.default_rng(settings.seed).permutation(len(task.train))[: settings.shots]
+    solved = [
+        f"{prompt_of(row.text, row.text_pair, settings.template)} {row.label}"
+        for row in (task.train[index] for index in drawn)
+    ]
+    return ["\n\n".join([*solved, prompt_of(row.text, row.text_pair, settings.template)]) for row in task.test]
+
+
+def _language(
     runtime: Runtime, subject: str | None, task: LocalTask, settings: EvaluationSettings, progress: Progress
-) -> tuple[Protocol, np.ndarray]:
-    if runtime.task == "generate":
-        prompts = [prompt_of(row.text, row.text_pair, settings.template) for row in task.test]
-        scores = runtime.label_scores(
-            prompts, task.labels, adapter=subject, batch_size=settings.batch_size, progress=progress
-        )
-        return "label-likelihood", scores
-    if subject is not None and runtime.outputs(subject) is not None:
-        columns = _columns(runtime, subject, task)
-        texts, pairs = _texts(task.test)
-        logits = runtime.logits(texts, subject, pairs, batch_size=settings.batch_size, progress=progress)
-        return "head", _log_softmax(logits.astype(np.float64))[:, columns]
-    return "linear-probe", _probe(runtime, subject, task, settings, progress)
+) -> _Scored:
+    prompts, more = _prompts(task, settings), {}
+    if settings.retention and subject is not None:
+        texts = [row.text for row in task.test[: settings.retention]]
+        more = retention(runtime, texts, subject, batch_size=settings.batch_size, progress=progress)
+    if settings.generate:
+        written = write_on(
+            runtime, prompts, adapter=subject, most_tokens=settings.most_tokens, batch_size=settings.batch_size,
+            progress=progress,
+        )  # fmt: skip
+        return _Scored("generation", np.zeros((len(prompts), len(task.labels))), written, more)
+    sums, counts = runtime.label_likelihoods(
+        prompts, task.labels, adapter=subject, batch_size=settings.batch_size, progress=progress
+    )
+    weighed = {"sum": sums, "token": sums / counts, "character": sums / [max(len(label), 1) for label in task.labels]}
+    truth = np.array([task.labels.index(row.label) for row in task.test])
+    more |= {f"accuracy_by_{name}": float((values.argmax(1) == truth).mean()) for name, values in weighed.items()}
+    return _Scored("label-likelihood", weighed[settings.weigh], None, more)
 
 
 def _columns(runtime: Runtime, subject: str, task: LocalTask) -> list[int]:
@@ -182,40 +196,66 @@ def _probe(
     return _log_softmax(test @ matrix.T + bias)
 
 
-def _judged(
-    task: LocalTask, scores: np.ndarray, protocol: Protocol, device: str, settings: EvaluationSettings
-) -> EvaluationResult:
-    if not np.isfinite(scores).all():
+def _judged(task: LocalTask, scored: _Scored, device: str, settings: EvaluationSettings) -> EvaluationResult:
+    if not np.isfinite(scored.scores).all():
         raise EvaluationFault("The model's outputs are not numbers (NaN or infinite). Check the adapter's weights.")
-    best = scores.argmax(1)
+    if scored.written is not None:
+        return _judged_written(task, scored, device, settings)
+    best = scored.scores.argmax(1)
     expected = [row.label for row in task.test]
     predicted = [task.labels[index] for index in best]
     items = tuple(
-        Item(row, truth, guess, float(scores[row, best[row]]))
+        Item(row, truth, guess, float(scored.scores[row, best[row]]))
         for row, (truth, guess) in enumerate(zip(expected, predicted, strict=True))
     )
-    share = metrics.accuracy(expected, predicted)
     measures = {
-        "accuracy": share,
+        "accuracy": metrics.accuracy(expected, predicted),
         "macro_f1": metrics.macro_f1(expected, predicted),
         "mcc": metrics.mcc(expected, predicted),
     }
-    intervals = {
-        "accuracy": metrics.wilson_interval(sum(item.right for item in items), len(items)),
-        "macro_f1": metrics.bootstrap_interval(
-            metrics.macro_f1, expected, predicted, draws=settings.draws, seed=settings.seed
-        ),
-    }
+    intervals = {"accuracy": metrics.wilson_interval(sum(item.right for item in items), len(items))}
+    for name, measure in (("macro_f1", metrics.macro_f1), ("mcc", metrics.mcc)):
+        intervals[name] = metrics.bootstrap_interval(
+            measure, expected, predicted, draws=settings.draws, seed=settings.seed
+        )
     confusion = metrics.confusion_matrix(expected, predicted, task.labels)
+    return _result(task, scored, items, measures | scored.more, intervals, confusion.tolist(), device, settings)
+
+
+def _judged_written(task: LocalTask, scored: _Scored, device: str, settings: EvaluationSettings) -> EvaluationResult:
+    """Answers written in words: right is an exact match; there is no confusion matrix of free text."""
+    written = scored.written or []
+    expected = [row.label for row in task.test]
+    judged = generation.judge(expected, written)
+    items = tuple(
+        # the expected label stands for a right answer in whatever case it was written
+        Item(row, truth, truth if right else answer, score)
+        for row, (truth, answer, right, score) in enumerate(
+            zip(expected, written, judged["exact_match"], judged["chrf"], strict=True)
+        )
+    )
+    measures, intervals = dict(scored.more), {}
+    for name, values in judged.items():
+        mean, error = generation.mean_and_error(values)
+        measures[name], intervals[name] = mean, (max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error))
+    right = sum(item.right for item in items)
+    measures["accuracy"], intervals["accuracy"] = right / len(items), metrics.wilson_interval(right, len(items))
+    return _result(task, scored, items, measures, intervals, [], device, settings)
+
+
+def _result(
+    task: LocalTask, scored: _Scored, items: tuple[Item, ...], measures: dict[str, float],
+    intervals: dict[str, tuple[float, float]], confusion: list[list[int]], device: str, settings: EvaluationSettings,
+) -> EvaluationResult:  # fmt: skip
     return EvaluationResult(
         scores=measures,
         intervals=intervals,
         n=len(items),
-        standard_error=metrics.standard_error(share, len(items)),
+        standard_error=metrics.standard_error(measures["accuracy"], len(items)),
         items=items,
         labels=task.labels,
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        protocol=protocol,
+        confusion=tuple(tuple(row) for row in confusion),
+        protocol=scored.protocol,
         device=device,
         versions=library_versions(),
         seed=settings.seed,

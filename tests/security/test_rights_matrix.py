@@ -79,6 +79,16 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "evaluations/<int:evaluation>": ("GET", "hers"),
     "teachings/<int:teaching>": ("GET", "hers"),
     "teachings/<int:teaching>/compare": ("POST", "hers"),
+    "evaluations/<int:evaluation>/items": ("GET", "hers"),
+    "evaluations/<int:evaluation>/items.parquet": ("GET", "hers"),
+    "evaluations/<int:evaluation>/lm-eval": ("GET", "hers"),
+    "evaluations/matrix": ("POST", "list"),
+    "evaluations/import": ("POST", "list"),
+    "leaderboards/<str:owner>/<str:name>": ("GET", "hers"),
+    "suites": ("GET POST", "list"),
+    "suites/<slug:suite>/<int:version>": ("GET", "public"),
+    "suites/<slug:suite>/<int:version>/leaderboard": ("GET", "public"),
+    "suites/<slug:suite>/<int:version>/runs": ("POST", "public"),
     "compare": ("GET", "hers"),
     "repos": ("GET POST", "list"),
     "facets": ("GET", "list"),
@@ -113,6 +123,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST statistics": {"adapter": "alice/secret-lora"},
     "POST recipes/preview": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST evaluations": {"subject": "alice/secret-lora", "task": "alice/secret-task"},
+    "POST evaluations/matrix": {"subjects": ["alice/secret-lora"], "tasks": ["alice/secret-task"]},
+    "POST evaluations/import": {
+        "subject": "alice/secret-lora",
+        "tasks": {"a": "alice/secret-task"},
+        "results": {"results": {"a": {"acc,none": 0.5}}, "n-samples": {"a": {"effective": 12}}},
+    },
+    "POST suites": {"name": "planted", "tasks": [{"task": "alice/secret-task"}]},
+    "POST suites/<slug:suite>/<int:version>/runs": {"subject": "alice/secret-lora"},
     "POST recipes/lint": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST teachings": {"target": "{me}/taught", "task": "alice/secret-task", "base": "acme/tiny-bert"},
     "POST teachings/check": {"target": "nobody/taught", "task": "alice/secret-task", "base": "acme/tiny-bert"},
@@ -152,7 +170,7 @@ def test_everything_else_is_watched_elsewhere() -> None:
 
 def address(route: str, world: World) -> str:
     """A route filled in with what is Alice's."""
-    task = route.startswith("tasks/")
+    task = route.startswith(("tasks/", "leaderboards/"))
     parts = {
         "owner": "alice", "name": world.task.name if task else world.adapter.name, "ref": "secret-branch",
         "path": "README.md", "sha": world.task.head if task else world.adapter.head,
@@ -162,7 +180,10 @@ def address(route: str, world: World) -> str:
         "job": world.job.pk, "merge": world.merge.pk, "comparison": world.comparison.pk, "evaluation": world.evaluation.pk,
         "teaching": world.teaching.pk,
         "account": "alice", "member": "bob", "token": world.token.pk,
+        "suite": "open", "version": 1,
     }  # fmt: skip
+    if "evaluations/<int:evaluation>/" in route:
+        parts["evaluation"] = world.judged.pk
     if "tags/" in route:
         parts["ref"] = "secret-tag"
     if "members" in route:

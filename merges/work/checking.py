@@ -1,0 +1,139 @@
+"""The job `merges.check`: automatic checks of one proposed commit, each a Check with its evidence.
+
+Idempotent: verdicts are replaced, evaluations are cached by content. A check that fails unexpectedly is tried again
+with the job; after the last try it is written as a failed check, and the others stand.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.catalog import bases
+from adapters.catalog.inspecting import inspect, kind_at
+from adapters.formats.findings import Finding
+from adapters.models import Inspection
+from adapters.runtime.errors import RuntimeFault
+from hub.accounts.actor import Actor, actor_for
+from hub.jobs.models import Job
+from hub.jobs.registry import MAX_ATTEMPTS
+from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
+from hub.repos import cards, trees
+from hub.repos.models import Commit, Kind, Repo
+from hub.review.checks import write_check
+from hub.review.models import ChangeRequest
+from merges.evaluation.declared import EvaluationFault
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Proposed:
+    """What the checks look at: the commit, what it was made from, and what was measured of it."""
+
+    running: Running
+    repo: Repo
+    commit: Commit
+    kind: str
+    actor: Actor
+    request: ChangeRequest | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    card: dict[str, Any] = field(default_factory=dict)
+    base: Repo | None = None
+    tasks: list[Repo] = field(default_factory=list)
+
+    @property
+    def published(self) -> Commit | None:
+        """The commit the proposal wants to replace, None for a first one."""
+        sha = self.repo.head
+        return Commit.objects.filter(repo=self.repo, sha=sha).first() if sha and sha != self.commit.sha else None
+
+
+Check = Callable[[Proposed], Finding | None]
+_checks: dict[str, tuple[tuple[str, ...], Check]] = {}
+
+
+def register_check(name: str, kinds: tuple[str, ...], check: Check) -> None:
+    """Add a check for proposals to repos of these kinds; it answers None where it has nothing to say."""
+    _checks[name] = (kinds, check)
+
+
+def run(running: Running) -> dict[str, Any]:
+    """Make every check that fits the kind of repo; returns the verdicts."""
+    from merges.work import checks as _registered  # noqa: F401  # importing registers them
+
+    repo = Repo.objects.select_related("owner").get(pk=running.arguments["repo"])
+    commit = Commit.objects.select_related("author").get(repo=repo, sha=running.arguments["sha"])
+    proposed = gather(running, repo, commit)
+    verdicts: dict[str, str] = {}
+    crash: Exception | None = None
+    wanted = [(name, check) for name, (kinds, check) in _checks.items() if proposed.kind in kinds]
+    for number, (name, check) in enumerate(wanted):
+        running.progress(number, len(wanted), f"Checking: {name}")
+        try:
+            finding = check(proposed)
+        except (LostLease, Cancelled):
+            raise
+        except (JobFailed, EvaluationFault, RuntimeFault) as error:
+            finding = Finding(name, "fail", str(error))
+        except Exception as error:
+            log.exception("check %s of %s at %s", name, repo, commit.short)
+            if running.attempt < MAX_ATTEMPTS:
+                crash = crash or error
+                continue
+            reason = f"{type(error).__name__}: {error}"[:300]
+            finding = Finding(name, "fail", f"This check could not be made, {MAX_ATTEMPTS} times. {reason}")
+        if finding is not None:
+            verdicts[finding.name] = finding.verdict
+            with running.adopt():
+                write_check(
+                    repo=repo, sha=commit.sha, name=finding.name, verdict=finding.verdict, summary=finding.summary,
+                    details=finding.details, job=running.job,
+                )  # fmt: skip
+    if crash is not None:
+        raise crash
+    return {"verdicts": verdicts}
+
+
+def gather(running: Running, repo: Repo, commit: Commit) -> Proposed:
+    """What is known of the commit: its inspection if it is there, else an inspection made now."""
+    ref = str(running.arguments.get("ref", ""))
+    number = ref.removeprefix("refs/pr/")
+    request = ChangeRequest.objects.filter(repo=repo, number=int(number)).first() if number.isdigit() else None
+    actor = actor_for(commit.author or repo.owner)
+    kind = repo.kind if repo.kind == Kind.SYSTEM else kind_at(repo, commit)
+    proposed = Proposed(running, repo, commit, kind, actor, request)
+    if kind == Kind.SYSTEM:
+        return proposed
+    known = Inspection.objects.filter(repo=repo, sha=commit.sha).first()
+    seen = inspect(repo, commit, kind, actor)
+    proposed.facts = dict(known.facts) if known else seen.facts
+    proposed.findings, proposed.base = seen.findings, seen.base
+    proposed.card = card_of(repo, commit)
+    proposed.tasks = list({task.pk: task for task in seen.tasks}.values())
+    if proposed.base is None and proposed.facts.get("base"):
+        proposed.base = bases.find_base(str(proposed.facts["base"]), actor)
+    return proposed
+
+
+def card_of(repo: Repo, commit: Commit) -> dict[str, Any]:
+    """The front matter at a commit; empty without a card."""
+    try:
+        return cards.front_matter(trees.get_file(repo, commit, "README.md").read())
+    except trees.EntryNotFound:
+        return {}
+
+
+def job_failed(job: Job) -> None:
+    """The job ended without finishing (its worker was lost three times, or it crashed): say so as a failed check."""
+    repo = Repo.objects.filter(pk=job.arguments.get("repo")).first()
+    if repo is None:
+        return
+    name = {"merges.check": "checks", "adapters.inspect": "inspection"}.get(job.kind, job.kind)
+    write_check(
+        repo=repo, sha=str(job.arguments.get("sha", "")), name=name, verdict="fail",
+        summary=f"This could not be finished and was given up: {job.error or 'the worker was lost.'}"[:1000], job=job,
+    )  # fmt: skip
