@@ -96,9 +96,11 @@ def _comparison(owner: Account, rests_on: list[Repo]) -> MergeComparison:
     job = Job.objects.create(kind="merges.compare", title="Compare secret ways", owner=owner, state=State.CANCELLED)
     inputs = [{"adapter": name, "revision": "main"} for name in ("alice/secret-lora", "alice/secret-other")]
     recipe = {"merge_method": "mean", "inputs": [{"adapter": entry["adapter"]} for entry in inputs]}
+    geometry = {"cosines": [[1.0, 0.0], [0.0, 1.0]], "norm": 1.0, "largest_rank": 2, "error": 0.0}
     row = MergeComparison.objects.create(
         owner=owner, job=job, order={"inputs": inputs, "tasks": [], "methods": ["mean"]},
-        report={"winner": "mean", "methods": [{"name": "mean", "recipe": recipe}], "rows": []},
+        report={"winner": "mean", "methods": [{"name": "mean", "recipe": recipe, "trials": [], "geometry": geometry}],
+                "rows": [], "inputs": [entry["adapter"] for entry in inputs]},
     )  # fmt: skip
     row.rests_on.set(rests_on)
     return row

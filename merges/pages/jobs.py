@@ -55,10 +55,13 @@ def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 def shown(request: HttpRequest, row: Job) -> dict[str, Any]:
     """A job as the progress component shows it."""
     merge, evaluation = getattr(row, "merge", None), getattr(row, "evaluation", None)
+    comparison = getattr(row, "merge_comparison", None)
     result = ""
     if row.state == State.SUCCEEDED:
         if merge:
             result = merge.repo.get_absolute_url()
+        elif comparison:
+            result = comparison.get_absolute_url()
         elif evaluation:
             result = f"/evaluations/{evaluation.pk}"
         elif row.repo:
