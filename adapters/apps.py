@@ -8,12 +8,16 @@ class AdaptersConfig(AppConfig):
     label = "adapters"
 
     def ready(self) -> None:
+        from adapters.answering.line import CannotAnswer, NobodyAnswers
         from adapters.catalog import intake, publishing
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
+        from hub.pages.errors import register_error
         from hub.repos.commits import register_published
         from hub.repos.policy import register_validator
 
+        register_error(NobodyAnswers, 503, "nobody_answers")
+        register_error(CannotAnswer, 422, "cannot_answer")
         register_validator(intake.validate)
         register_published(publishing.on_commit)
         register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))

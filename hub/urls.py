@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("health/alive", health.alive),
     path("health/ready", health.ready),
     path("api/v1/", include("hub.api")),
+    path("v1/", include("adapters.api.openai_urls")),
     path("", include("hub.wire.urls")),
 ]
 

@@ -59,7 +59,7 @@ class EmbeddingRow(Shape):
     commit = serializers.CharField(source="sha")
     origin = serializers.CharField()
     examples = serializers.IntegerField(source="count")
-    source = serializers.CharField(source="source.full_name", default=None)
+    made_from = serializers.CharField(source="source.full_name", default=None)
     seconds = serializers.FloatField()
     device = serializers.CharField()
     job = serializers.UUIDField(source="job_id", allow_null=True)

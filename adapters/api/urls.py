@@ -2,13 +2,17 @@
 
 from django.urls import path
 
-from adapters.api import compare, known, relatives, search
+from adapters.api import asking, compare, known, relatives, search
 from hub.rest.urls import in_every_repo
 
 urlpatterns = [
     path("repos", search.ReposDoor.as_view()),
     path("facets", search.FacetsDoor.as_view()),
     path("compare", compare.CompareDoor.as_view()),
+    path("route", asking.RouteDoor.as_view()),
+    path("predict", asking.PredictDoor.as_view()),
+    path("nearest", asking.NearestDoor.as_view()),
+    path("placing", asking.AboutDoor.as_view()),
     *in_every_repo(
         (
             ("/facts", known.FactsDoor),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,12 @@ class Library:
             self.centres[place] = mean / max(float(np.linalg.norm(mean)), 1e-9)
             self.usual[place] = usual_scores(rows)
         self._learn(profile, 1)
+
+    def replace_weights(self, name: str, weights: Mapping[str, Array]) -> None:
+        """Give a profile its weight maps; nothing else about it changes."""
+        place = self._at.get(name)
+        if place is not None:
+            self.profiles[place] = replace(self.at(place), weights=weights)
 
     def remove(self, name: str) -> None:
         """Forget a profile, if it is there."""

@@ -9,6 +9,7 @@ NAVIGATION = (
     ("Browse", "/browse"),
     ("Tasks", "/tasks"),
     ("Teach", "/teach"),
+    ("Ask", "/ask"),
     ("Merge", "/merge"),
     ("Jobs", "/jobs"),
     ("Review", "/review"),

@@ -17,7 +17,7 @@ from hub.stack.process import Process, StackError, sweep
 from hub.stack.relay import Relay
 from hub.stack.services import Part, embedded
 from hub.stack.web import Web
-from hub.stack.workers import Beat, workers
+from hub.stack.workers import Answerer, Beat, workers
 
 START_SECONDS = 90.0
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -103,7 +103,7 @@ class Supervisor:
         values = environment.ensure(self.state)
         self._bring_up(embedded(self.state, values))
         begin(self.console.say)
-        self._bring_up([self.web, *workers(), Beat(self.state), *self._doors(values)])
+        self._bring_up([self.web, *workers(), Beat(self.state), Answerer(), *self._doors(values)])
         status = self.web.status() or 0
         if status >= 500:
             self.console.say(f"the front page answers {status}: look at the log of 'web'")

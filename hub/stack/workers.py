@@ -77,6 +77,28 @@ class Beat:
         return bool(line.strip())
 
 
+class Answerer:
+    """Starts and asks the inference worker, which keeps models in memory."""
+
+    name = "answer"
+
+    def prepare(self) -> None:
+        """Nothing to make."""
+
+    def command(self) -> Command:
+        """The worker in the foreground, on one thread for each sum, so that it leaves processors to the others."""
+        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONWARNINGS": "ignore"}
+        return Command(self.name, python_command("manage.py", "answer"), environment=environment, folder=ROOT)
+
+    def answers(self) -> bool:
+        """Always: the hub is ready before its models are loaded, and says so to whoever asks meanwhile."""
+        return True
+
+    def speaks(self, line: str) -> bool:
+        """Whether a log line is worth a reader's time."""
+        return bool(line.strip())
+
+
 def workers(fast: int | None = None) -> list[Worker]:
     """The workers of one machine; `fast` is how many quick jobs run at a time (at most the processors)."""
     return [Worker("fast", "fast", fast or min(2, os.cpu_count() or 1)), Worker("heavy", "heavy,gpu", 1)]

@@ -18,7 +18,7 @@ def page(request: HttpRequest, owner: str, name: str, task: bool = False) -> Htt
     if repo.kind == Kind.BASE:
         raise Http404("A base has no relatives; its adapters have.")
     actor, filters = actor_of(request), Filters.from_query(request.GET)
-    if request.htmx:
+    if request.headers.get("HX-Request"):
         kinds = [kind for kind in LISTS if kind.name in ("texts", "question")]
         brief = [{"kind": kind, "near": relatives(actor, repo, kind.name, most=4)} for kind in kinds]
         return render(

@@ -11,6 +11,7 @@ from django.views.generic import RedirectView
 
 from hub.wire import converters
 from merges.pages import (
+    asking,
     browse,
     compare,
     device,
@@ -59,6 +60,7 @@ urlpatterns = [
     path("", browse.home, name="home"),
     path("browse", browse.browse, name="browse"),
     path("tasks", browse.browse, {"kind": "task"}, name="tasks"),
+    path("ask", asking.ask, name="ask"),
     path("merge", merging.merge, name="merge"),
     path("merge/preview", lab.preview),
     path("merge/recipe", lab.recipe),

@@ -30,7 +30,7 @@ def test_web_has_no_torch_and_workers_reach_no_internet():
     assert "pip install -r hub.txt" in web
     assert "pip install -r torch.txt" not in web
     assert COMPOSE["networks"]["back"]["internal"] is True
-    for name in ("fast", "heavy", "gpu", "beat"):
+    for name in ("fast", "heavy", "answer", "gpu", "beat"):
         assert BUILT[name]["networks"] == ["back"]
         assert BUILT[name]["cap_drop"] == ["ALL"]
     assert BUILT["web"]["environment"]["SECRET_KEY"] != BUILT["heavy"]["environment"]["SECRET_KEY"]

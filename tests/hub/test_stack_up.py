@@ -55,7 +55,7 @@ def test_embedded_hub_lives_twice_and_keeps_its_accounts(tmp_path):
         hub.wait_for("Tessera is ready at")
         assert f"http://127.0.0.1:{hub.port}" in hub.text()
         parts = hub.pids()
-        assert set(parts) == {"postgres", "valkey", "seaweed", "web", "fast", "heavy", "beat"}
+        assert set(parts) == {"postgres", "valkey", "seaweed", "web", "fast", "heavy", "beat", "answer"}
         bob = manage(variables, "create_account", "bob", "--state", str(state))
         assert bob.stdout.strip().startswith("hf_")
         twin = manage(variables, "create_account", "alice", "--state", str(state))
@@ -76,7 +76,9 @@ def test_a_dead_part_is_started_again_and_a_second_hub_is_refused(outside, tmp_p
     with up(tmp_path / "state", outside) as hub:
         hub.wait_for("Tessera is ready at")
         before = hub.pids()
-        assert set(before) == {"web", "fast", "heavy", "beat"}, "services given from outside are not ours to run"
+        assert set(before) == {"web", "fast", "heavy", "beat", "answer"}, (
+            "services given from outside are not ours to run"
+        )
 
         second = manage(outside, "up", "--state", str(hub.state), "--port", str(environment.free_port()))
         assert second.returncode == 1

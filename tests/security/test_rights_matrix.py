@@ -26,6 +26,7 @@ PREFIX = "api/v1/"
 ELSEWHERE = {
     "allauth.urls": "allauth's own tests",
     "hub.wire.urls": "tests/wire",
+    "adapters.api.openai_urls": "tests/api/test_api_asking.py",
     "merges.pages.urls": "tests/pages",
     "health/alive": "says nothing of anybody",
     "health/ready": "says nothing of anybody",
@@ -106,6 +107,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "tokens": ("GET POST", "session"),
     "tokens/<int:token>": ("DELETE", "session"),
     "methods": ("GET", "public"),
+    "route": ("POST", "asked"),
+    "predict": ("POST", "asked"),
+    "nearest": ("POST", "asked"),
+    "placing": ("GET", "asked"),
     "recipes/lint": ("POST", "public"),
     "recipes/preview": ("POST", "public"),
     "teachings/check": ("POST", "public"),

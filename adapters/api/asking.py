@@ -1,0 +1,178 @@
+"""Ask the hub: route inputs to specialists, let them answer, and find what is near to pasted examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from adapters.answering import line
+from adapters.api.relatives import NearRow
+from adapters.search.filters import FACETS, Filters
+from adapters.search.relatives import near_examples
+from hub.rest.door import Door
+from hub.rest.shapes import Shape
+
+MOST_INPUTS, MOST_LETTERS = 64, 20_000
+
+
+def text_field() -> serializers.CharField:
+    """One input."""
+    return serializers.CharField(max_length=MOST_LETTERS, trim_whitespace=False)
+
+
+class RouteBody(Shape):
+    """One or many inputs. The hint says what is asked, in words (`hint`) or as the labels wanted (`labels`)."""
+
+    texts = serializers.ListField(child=text_field(), min_length=1, max_length=MOST_INPUTS)
+    hint = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+    labels = serializers.ListField(child=serializers.CharField(max_length=200), max_length=200, default=list)
+    top = serializers.IntegerField(min_value=1, max_value=20, default=3)
+    base = serializers.CharField(max_length=200, required=False, allow_blank=True, default="", help_text="owner/name")
+    router = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
+    parameters = serializers.DictField(child=serializers.FloatField(), default=dict)
+
+
+class PredictBody(RouteBody):
+    apply = serializers.ChoiceField(
+        ["best", "each", "soft"], default="best",
+        help_text="The best specialist; each of the top; or one whose weights are averaged by the router's shares.",
+    )  # fmt: skip
+
+
+class NearestRow(Shape):
+    text = serializers.CharField(help_text="Empty where the specialist gave vectors instead of texts.")
+    cosine = serializers.FloatField()
+
+
+class ChoiceRow(Shape):
+    repo = serializers.CharField()
+    sha = serializers.CharField()
+    base = serializers.CharField(allow_null=True)
+    score = serializers.FloatField()
+    share = serializers.FloatField(help_text="Softmax of the scores over all candidates.")
+    fit = serializers.FloatField(allow_null=True, help_text="Standard deviations from the specialist's own examples.")
+    labels = serializers.ListField(child=serializers.CharField())
+    nearest = NearestRow(many=True)
+
+
+class DecisionRow(Shape):
+    none = serializers.BooleanField(help_text="Even the best specialist does not look made for this input.")
+    choices = ChoiceRow(many=True)
+
+
+class RouteAnswer(Shape):
+    router = serializers.CharField()
+    candidates = serializers.IntegerField()
+    seconds = serializers.FloatField(help_text="For deciding, after encoding.")
+    decisions = DecisionRow(many=True)
+
+
+class Spoken(Shape):
+    """What a specialist said: a label with probabilities, or a text; or why it could not."""
+
+    repo = serializers.CharField()
+    sha = serializers.CharField(required=False)
+    label = serializers.CharField(required=False)  # type: ignore[assignment]  # DRF takes declared fields off the class
+    labels = serializers.DictField(child=serializers.FloatField(), required=False)
+    text = serializers.CharField(required=False)
+    blend = serializers.ListField(child=serializers.DictField(), required=False)
+    error = serializers.CharField(required=False)
+
+
+class AnswerRow(Shape):
+    none = serializers.BooleanField()
+    answer = Spoken(allow_null=True)
+    others = Spoken(many=True)
+    why = ChoiceRow(many=True)
+
+
+class PredictAnswer(Shape):
+    router = serializers.CharField()
+    apply = serializers.CharField()
+    candidates = serializers.IntegerField()
+    route_seconds = serializers.FloatField()
+    run_seconds = serializers.FloatField()
+    answers = AnswerRow(many=True)
+
+
+class NearestBody(Shape):
+    """Example inputs, or vectors of them made with this hub's encoder (then name it in `probe`)."""
+
+    texts = serializers.ListField(child=text_field(), max_length=MOST_INPUTS, default=list)
+    vectors = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField()), max_length=1024, default=list
+    )
+    probe = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
+    limit = serializers.IntegerField(min_value=1, max_value=50, default=8)
+    filters = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), default=dict)
+
+
+class RouteDoor(Door):
+    only_reads = True
+
+    @extend_schema(request=RouteBody, responses=RouteAnswer, summary="Which specialists fit these inputs")
+    def post(self, request: Request) -> Response:
+        """Ranked choices with scores, a calibrated fit, the nearest examples, and `none` where nothing fits."""
+        return Response(line.ask("route", self.actor, self.read(RouteBody)))
+
+
+class PredictDoor(Door):
+    only_reads = True
+
+    @extend_schema(request=PredictBody, responses=PredictAnswer, summary="Route inputs and let the specialists answer")
+    def post(self, request: Request) -> Response:
+        """What the chosen specialists say, which ones spoke, and why they were chosen."""
+        return Response(line.ask("predict", self.actor, self.read(PredictBody)))
+
+
+class NearestDoor(Door):
+    only_reads = True
+
+    @extend_schema(request=NearestBody, responses=NearRow(many=True), summary="What is near to these examples")
+    def post(self, request: Request) -> Response:
+        """Adapters and tasks whose texts are alike, nearest first, with the nearest pairs."""
+        body = self.read(NearestBody)
+        known = line.about() or {}
+        if body["vectors"]:
+            vectors, probe = checked_vectors(body, known), str(known.get("encoder", ""))
+        elif body["texts"]:
+            made = line.ask("encode", self.actor, {"texts": body["texts"]})
+            vectors, probe = np.asarray(made["vectors"], np.float32), str(made["probe"])
+        else:
+            raise serializers.ValidationError({"texts": ["Give example inputs as texts, or vectors of them."]})
+        chosen: dict[str, Any] = {name: tuple(rows) for name, rows in body["filters"].items() if name in FACETS}
+        found = near_examples(
+            self.actor, vectors, probe, int(known.get("version", 1)), Filters(**chosen), most=body["limit"]
+        )
+        return Response(NearRow(found, many=True).data)
+
+
+class AboutDoor(Door):
+    @extend_schema(responses={200: dict}, summary="Encoder, embedding methods and routers of this hub")
+    def get(self, request: Request) -> Response:
+        """As the inference worker declares them, with references and parameters."""
+        found = line.about()
+        if found is None:
+            raise line.NobodyAnswers("No inference worker has ever run here. Start the hub with `manage.py up`.")
+        return Response(found)
+
+
+def checked_vectors(body: dict[str, Any], known: dict[str, Any]) -> Any:
+    """Unit vectors of the right encoder. Raises ValidationError with what is wrong."""
+    if not known or body["probe"] != known["encoder"]:
+        raise serializers.ValidationError(
+            {"probe": [f"These vectors are of the encoder '{body['probe'][:16]}', this hub's is "
+                       f"'{str(known.get('encoder', 'not known yet'))[:16]}'. Encode the texts with that one."]}
+        )  # fmt: skip
+    if any(len(row) != known["width"] for row in body["vectors"]):
+        raise serializers.ValidationError({"vectors": [f"Every vector needs {known['width']} numbers."]})
+    vectors = np.asarray(body["vectors"], np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or not (lengths > 0).all():
+        raise serializers.ValidationError({"vectors": ["A vector is zero or not finite. Encode the texts again."]})
+    return vectors / lengths
