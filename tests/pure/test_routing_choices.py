@@ -1,0 +1,185 @@
+"""Routers against plain oracles: who is chosen, how sure, why, and what must never shape the choice."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.embeddings.declaration import unit
+from adapters.embeddings.updates import Update
+from adapters.routing import DEFAULT, Hint, Library, Profile, Query, RoutingFault, routers
+from adapters.routing.deciding import decide, fit
+from adapters.routing.profiles import top_mean, usual_scores
+from adapters.routing.weights_only import answers, maps
+
+WIDTH = 16
+ROUTERS = routers()
+
+
+def cloud(seed: int, count: int = 20, spread: float = 0.6) -> np.ndarray:
+    chance = np.random.default_rng(seed)
+    return unit(unit(chance.normal(size=WIDTH)) + spread * chance.normal(size=(count, WIDTH)) / WIDTH**0.5)
+
+
+def library(count: int = 4, **more) -> Library:
+    return Library(WIDTH, [Profile(f"s{n}", cloud(n), **more) for n in range(count)])
+
+
+def best(shelf: Library, router: str, vectors: np.ndarray, **more) -> list[str]:
+    return [decision.choices[0].name for decision in decide(shelf, ROUTERS[router], Query(vectors, **more))]
+
+
+def test_routers_declare_themselves() -> None:
+    assert {"best_five", "sharpened", "centroid", "trained", "hinted", "weights_only"} == set(ROUTERS)
+    assert DEFAULT in ROUTERS
+    for router in ROUTERS.values():
+        assert router.summary and router.reference.url.startswith("https://") and router.needs
+        assert set(router.filled({})) == {parameter.name for parameter in router.parameters}
+        with pytest.raises(RoutingFault, match="no parameter"):
+            router.filled({"warmth": 1})
+        for parameter in router.parameters:
+            for bad in (parameter.minimum - 1, parameter.maximum + 1, float("nan"), "x", True):
+                with pytest.raises(RoutingFault, match="between"):
+                    router.filled({parameter.name: bad})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 12), st.integers(1, 8))
+def test_the_mean_of_the_largest(seed: int, columns: int, count: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(3, columns))
+    expected = [np.mean(sorted(row)[::-1][:count]) for row in values]
+    assert top_mean(values, count) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize("router", ["best_five", "sharpened", "centroid", "trained"])
+def test_an_input_goes_where_its_like_are(router: str) -> None:
+    shelf = library()
+    asked = np.stack([cloud(n, 40)[30] for n in range(4)])
+    assert best(shelf, router, asked) == ["s0", "s1", "s2", "s3"]
+
+
+def test_a_decision_explains_itself() -> None:
+    shelf = library()
+    decision = decide(shelf, ROUTERS[DEFAULT], Query(cloud(2)[:1]), top=2)[0]
+    first = decision.choices[0]
+    cosines = cloud(2) @ cloud(2)[0]
+    assert first.nearest[0] == (0, pytest.approx(1, abs=1e-5))
+    assert [index for index, _ in first.nearest] == np.argsort(-cosines)[:3].tolist()
+    assert first.score == pytest.approx(np.sort(cosines)[-5:].mean(), abs=1e-5)
+    assert len(decision.choices) == 2 and first.share > decision.choices[1].share
+    assert sum(
+        c.share for c in decide(shelf, ROUTERS[DEFAULT], Query(cloud(2)[:1]), top=9)[0].choices
+    ) == pytest.approx(1)
+
+
+def test_fit_is_calibrated_leave_one_out() -> None:
+    shelf, rows = library(), cloud(1)
+    scores = [np.sort(np.delete(rows @ row, n))[-5:].mean() for n, row in enumerate(rows)]
+    assert usual_scores(rows) == pytest.approx([np.mean(scores), np.std(scores)], abs=1e-5)
+    place = shelf.position("s1")
+    assert place is not None
+    far = unit(-rows.mean(0))
+    value = fit(shelf, place, far)
+    assert value is not None and value < -2.5
+    assert decide(shelf, ROUTERS[DEFAULT], Query(far[None]), candidates=np.array([place]))[0].none
+    few = Library(WIDTH, [Profile("few", cloud(1, 4))])
+    assert fit(few, 0, far) is None and not decide(few, ROUTERS[DEFAULT], Query(far[None]))[0].none
+
+
+def test_what_is_no_candidate_shapes_nothing() -> None:
+    shelf, alone = library(3), library(2)
+    shelf.add(Profile("hidden", cloud(0, 50), shared=False))
+    candidates = np.asarray([shelf.position("s0"), shelf.position("s1")])
+    for router in ("best_five", "sharpened", "centroid", "trained"):
+        if router == "sharpened":
+            continue  # its covariance comes from all shared profiles, and s2 is one
+        with_more = decide(shelf, ROUTERS[router], Query(cloud(0)[:3]), candidates=candidates)
+        without = decide(alone, ROUTERS[router], Query(cloud(0)[:3]))
+        for one, other in zip(with_more, without, strict=True):
+            assert [c.name for c in one.choices] == [c.name for c in other.choices]
+            assert [c.share for c in one.choices] == pytest.approx([c.share for c in other.choices], abs=1e-6)
+    before = shelf.discriminants(candidates)
+    shelf.add(Profile("hidden too", cloud(9, 50), shared=False))
+    after = shelf.discriminants(candidates)
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_the_discriminant_is_fishers_in_closed_form() -> None:
+    shelf = library()
+    directions, offsets = shelf.discriminants(shelf.positions)
+    clouds = [cloud(n).astype(float) for n in range(4)]
+    pooled = sum((rows - rows.mean(0)).T @ (rows - rows.mean(0)) for rows in clouds) / (80 - 4)
+    pooled = 0.7 * pooled + 0.3 * np.trace(pooled) / WIDTH * np.eye(WIDTH)
+    for column, rows in enumerate(clouds):
+        direction = np.linalg.solve(pooled, rows.mean(0))
+        assert directions[:, column] == pytest.approx(direction, rel=1e-4)
+        assert offsets[column] == pytest.approx(-0.5 * rows.mean(0) @ direction, rel=1e-4)
+
+
+def test_adding_and_removing_changes_nobody_else() -> None:
+    shelf = library()
+    kept = [shelf.at(n).rows.copy() for n in range(4)]
+    shelf.add(Profile("late", cloud(7)))
+    shelf.remove("s1")
+    assert all(np.array_equal(shelf.at(n).rows, kept[n]) for n in (0, 2, 3)) and len(shelf) == 4
+    shelf.add(Profile("again", cloud(8)))
+    assert shelf.position("again") == 1 and "s1" not in best(shelf, DEFAULT, cloud(1))
+    directions, _ = shelf.discriminants(shelf.positions)
+    fresh = Library(WIDTH, [Profile(str(n), cloud(n)) for n in (0, 8, 2, 3, 7)])
+    assert directions == pytest.approx(fresh.discriminants(fresh.positions)[0], rel=1e-3, abs=1e-6)
+
+
+def test_a_hint_decides_between_alike_texts() -> None:
+    words = {name: unit(np.random.default_rng(n + 50).normal(size=WIDTH)) for n, name in enumerate(("a", "b"))}
+    same = cloud(3)
+    shelf = Library(WIDTH, [
+        Profile("mood", same, ("positive", "negative"), words["a"]), Profile("topic", same[::-1].copy(), ("plot", "opinion"), words["b"]),
+    ])  # fmt: skip
+    for hint, expected in (
+        (Hint(labels=("Opinion", "PLOT")), "topic"), (Hint(labels=("negative", "positive")), "mood"),
+        (Hint(vector=words["b"]), "topic"), (Hint(vector=words["a"]), "mood"),
+    ):  # fmt: skip
+        assert best(shelf, "hinted", same[:2], hint=hint) == [expected] * 2
+    with pytest.raises(RoutingFault, match="hint"):
+        best(shelf, "hinted", same[:1])
+
+
+def test_weights_answer_hidden_states() -> None:
+    chance = np.random.default_rng(0)
+    left, right = chance.normal(size=(9, 2)).astype(np.float32), chance.normal(size=(2, 7)).astype(np.float32)
+    mapped = maps(Update({"q": (left, right), "v (ia3)": (np.ones((1, 1)), np.ones((1, 7)))}))
+    assert set(mapped) == {"q"}
+    hidden = {"q": [chance.normal(size=(5, 7)).astype(np.float32), chance.normal(size=(3, 7)).astype(np.float32)]}
+    dense = left @ right
+    expected = [np.linalg.norm(tokens @ dense.T, axis=1).mean() / np.linalg.norm(dense) for tokens in hidden["q"]]
+    assert answers(mapped, hidden) == pytest.approx(expected, rel=1e-5)
+    direction = np.linalg.svd(dense)[2][0]
+    arrow = [np.abs(tokens @ direction).mean() for tokens in hidden["q"]]
+    assert answers(mapped, hidden, arrow=True) == pytest.approx(arrow, rel=1e-4)
+    with pytest.raises(RoutingFault, match="hidden states"):
+        answers(mapped, {"k": hidden["q"]})
+
+
+def test_a_shortlist_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adapters.routing import profiles
+
+    shelf = Library(WIDTH, [Profile(str(n), cloud(n, 8)) for n in range(300)])
+    asked = np.stack([cloud(n, 12)[10] for n in range(20)])
+    exact = best(shelf, DEFAULT, asked)
+    monkeypatch.setattr(profiles, "EXACT_ROWS", 10)
+    kept = shelf.shortlist(asked[:1], shelf.positions)
+    assert len(kept) == profiles.SHORTLIST
+    agreed = np.mean([best(shelf, DEFAULT, asked[n : n + 1])[0] == exact[n] for n in range(20)])
+    assert agreed >= 0.95
+
+
+def test_bad_vectors_are_refused() -> None:
+    shelf = library()
+    for vectors in (np.ones((1, WIDTH + 1)), np.zeros((1, WIDTH)), np.full((1, WIDTH), np.nan)):
+        with pytest.raises(RoutingFault):
+            best(shelf, DEFAULT, vectors)
+    for rows in (np.ones((3, WIDTH + 1)), np.zeros((3, WIDTH)), np.full((3, WIDTH), np.inf)):
+        with pytest.raises(ValueError, match="vectors"):
+            shelf.add(Profile("bad", rows))
+    assert len(shelf) == 4
+    assert decide(Library(WIDTH), ROUTERS[DEFAULT], Query(cloud(0)[:1]))[0].none
