@@ -10,6 +10,7 @@ from adapters.runtime.adapter_files import AdapterFiles, read_adapter
 from adapters.runtime.blending import blend
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.generating import generate
+from adapters.runtime.hidden import module_inputs
 from adapters.runtime.mixed import MixedBatches
 from adapters.runtime.runtime import Runtime
 from merges.training.settings import Settings
@@ -84,9 +85,9 @@ def test_a_blend_is_the_weighted_sum_of_updates(taught: dict[str, Path]) -> None
 def test_inputs_of_modules(taught: dict[str, Path]) -> None:
     runtime = Runtime(taught["base"], max_length=32)
     module = "bert.encoder.layer.0.attention.self.query"
-    found = runtime.module_inputs(TEXTS[:3], {module, "no.such.module"}, batch_size=2)
+    found = module_inputs(runtime, TEXTS[:3], {module, "no.such.module"}, batch_size=2)
     assert set(found) == {module} and len(found[module]) == 3
-    alone = runtime.module_inputs(TEXTS[1:2], {module})[module][0]
+    alone = module_inputs(runtime, TEXTS[1:2], {module})[module][0]
     assert found[module][1] == pytest.approx(alone, abs=1e-5), "padding is not among the tokens"
 
 
