@@ -57,7 +57,7 @@ class Chooser:
         started = time.perf_counter()
         with self.shelf.lock:
             decisions = decide(
-                self.shelf.library, router, Query(vectors, hint, hidden),
+                self.shelf.profiles, router, Query(vectors, hint, hidden),
                 candidates=np.asarray([candidate.position for candidate in candidates], np.int64),
                 top=min(20, int(payload.get("top") or 3)), parameters=payload.get("parameters") or {},
             )  # fmt: skip
@@ -79,7 +79,7 @@ class Chooser:
         choices = []
         for choice in decision.choices:
             candidate = candidates[choice.name]
-            profile = self.shelf.library.at(candidate.position)
+            profile = self.shelf.profiles.at(candidate.position)
             words = profile.texts if candidate.texts else ()
             choices.append({
                 "repo": candidate.repo.full_name, "sha": candidate.sha, "base": candidate.repo.facts.get("base"),
@@ -109,7 +109,7 @@ class Chooser:
         self.shelf.with_weights(candidates)
         base, sha = self.residents.base_of(candidates[0].repo, candidates[0].sha, actor)
         home = self.residents.base(base, sha)
-        modules = {module for candidate in candidates for module in self.shelf.library.at(candidate.position).weights}
+        modules = {module for candidate in candidates for module in self.shelf.profiles.at(candidate.position).weights}
         with home.lock:
             return module_inputs(home.runtime, [*texts, *NEUTRAL], modules)
 

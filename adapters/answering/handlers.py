@@ -34,7 +34,7 @@ def make_worker() -> Worker:
 def described(shelf: Shelf, chooser: Chooser) -> dict[str, Any]:
     """What forms, the API and docs say of the encoder, the embedding methods and the routers."""
     return {
-        "encoder": shelf.identity, "width": shelf.library.width, "version": texts.METHOD.version,
+        "encoder": shelf.identity, "width": shelf.profiles.width, "version": texts.METHOD.version,
         "device": str(shelf.runtime.device),
         "methods": [
             {"name": method.name, "title": method.title, "question": method.question, "summary": method.summary,

@@ -48,7 +48,7 @@ class Shelf:
     def __init__(self) -> None:
         self.runtime, self.identity = encoder.loaded()
         width = int(self.runtime.model()[0].config.hidden_size)
-        self.library = Library(width)
+        self.profiles = Library(width)
         self.lock = threading.RLock()
         self._seen: dict[Any, tuple[Any, ...]] = {}
         self._looked = 0.0
@@ -70,7 +70,7 @@ class Shelf:
             rows = rows.filter(repo__in=list(only))
         found = {}
         for row in rows.select_related("repo__owner").defer("rows", "vector", "texts").order_by("repo_id", "-method"):
-            place = self.library.position(str(row.repo_id))
+            place = self.profiles.position(str(row.repo_id))
             if place is not None:
                 found[row.repo_id] = Candidate(row.repo, row.sha, place, row.method == texts.METHOD.name)
         return list(found.values())
@@ -82,7 +82,7 @@ class Shelf:
                 return
             now = self._signatures()
             for repo in [repo for repo in self._seen if repo not in now]:
-                self.library.remove(str(repo))
+                self.profiles.remove(str(repo))
             fresh = [repo for repo, signature in now.items() if self._seen.get(repo) != signature]
             self._take(fresh)
             self._seen, self._looked = now, time.monotonic()
@@ -90,7 +90,7 @@ class Shelf:
     def with_weights(self, candidates: Sequence[Candidate]) -> None:
         """Load the weight maps of these candidates, for routing without examples."""
         for candidate in candidates:
-            profile = self.library.at(candidate.position)
+            profile = self.profiles.at(candidate.position)
             commit = Commit.objects.filter(repo=candidate.repo, sha=candidate.sha).first()
             if profile.weights or commit is None:
                 continue
@@ -101,7 +101,7 @@ class Shelf:
                 except (FormatError, FileNotFoundError):
                     found = {}
             with self.lock:
-                self.library.replace_weights(profile.name, found)
+                self.profiles.replace_weights(profile.name, found)
 
     def _placed(self) -> Any:
         text = Q(method=texts.METHOD.name, version=texts.METHOD.version, probe=self.identity)
@@ -131,12 +131,12 @@ class Shelf:
             stored = matrix(row) if row else None
             private = repo.private or bool(row and row.source and row.source.private)
             profile = Profile(
-                name=str(pk), rows=np.zeros((0, self.library.width), np.float32) if stored is None else stored,
+                name=str(pk), rows=np.zeros((0, self.profiles.width), np.float32) if stored is None else stored,
                 labels=tuple(repo.facts.get("labels") or ()), description=vectors[pk], shared=not private,
                 texts=tuple(row.texts) if row else (),
             )  # fmt: skip
-            if stored is None or stored.shape[1] == self.library.width:
-                self.library.add(profile)
+            if stored is None or stored.shape[1] == self.profiles.width:
+                self.profiles.add(profile)
 
 
 def wording(repo: Repo) -> str:
