@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import threading
@@ -23,6 +24,7 @@ from hub.xet.hashes import FormatError, from_text
 from hub.xet.shards import Shard, ShardXorb
 from hub.xet.xorbs import MAX_BODY
 
+READ_AHEAD = 1 << 20
 FRAME_SECONDS = 15.0
 """A client that hears nothing for 300 seconds gives up."""
 
@@ -31,17 +33,10 @@ FRAME_SECONDS = 15.0
 def xorb(request: WireRequest, session: Session, prefix: str, text: str) -> HttpResponse:
     """`POST /v1/xorbs/{prefix}/{hash}`: read, verified and stored as a stream."""
     from_text(text)
-    size = _length(request, MAX_BODY)
-    left = size
-
-    def read(count: int) -> bytes:
-        nonlocal left
-        piece = request.read(min(count, left)) if left else b""
-        left -= len(piece)
-        return piece
-
+    _length(request, MAX_BODY)
+    body = io.BufferedReader(_Raw(request), READ_AHEAD)
     assert session.actor.account is not None
-    return JsonResponse({"was_inserted": xorbs.receive(read, text, session.actor.account)})
+    return JsonResponse({"was_inserted": xorbs.receive(body.read, text, session.actor.account)})
 
 
 @cas("POST", write=True)
@@ -80,6 +75,21 @@ def no_grant(request: WireRequest, session: Session, rest: str) -> HttpResponse:
 def telemetry(request: WireRequest) -> HttpResponse:
     """`POST /v1/telemetry`, which some clients send to the origin: not kept."""
     return HttpResponse(status=204)
+
+
+class _Raw(io.RawIOBase):
+    """A request's body for a buffered reader: a xorb is read by many small steps."""
+
+    def __init__(self, request: WireRequest) -> None:
+        self._request = request
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._request.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _length(request: WireRequest, most: int) -> int:

@@ -141,7 +141,8 @@ def test_ranges(live_hub: LiveHub, api: Api) -> None:
         outside = httpx2.get(address, headers={"Range": "bytes=999999-"}, follow_redirects=True)
         assert outside.status_code == 416
     head = httpx2.head(f"{live_hub.url}/{repo}/resolve/main/large.safetensors")
-    assert (head.status_code, head.headers["X-Linked-Size"]) == (302, str(len(large)))
+    assert head.status_code == 200  # the store is another port of this host: 1.x clients would follow and fail
+    assert head.headers["X-Linked-Size"] == head.headers["Content-Length"] == str(len(large))
     assert head.headers["X-Linked-Etag"].strip('"') == hashlib.sha256(large).hexdigest()
     head = httpx2.head(f"{live_hub.url}/{repo}/resolve/main/small.txt")
     assert (head.status_code, head.headers["Content-Length"], head.content) == (200, str(len(text)), b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from huggingface_hub import HfApi
 
-from tests.services import LiveHub
+from tests.services import LiveHub, store_client
 from tests.wire.conftest import Run, Tokens
 from tests.wire.test_wire_large import random_weights
 
@@ -83,3 +84,57 @@ def test_many_contents_there_and_back(
     python(DOWNLOAD, small_parts, "wire-alice/xet-many", str(tmp_path / "out2"), HF_HUB_DISABLE_XET="1")
     assert (tmp_path / "out2" / "text.txt").read_bytes() == contents["text.txt"]
     assert live_hub.log("web2").count(" 500 ") == 0
+
+
+@pytest.mark.slow
+def test_an_edit_sends_little_and_a_stranger_sees_nothing(
+    python: Run, live_hub: LiveHub, small_parts: str, tokens: Tokens, tmp_path: Path
+) -> None:
+    folder, repo = tmp_path / "in", "wire-alice/xet-edit"
+    folder.mkdir()
+    path = folder / "model.safetensors"
+    data = bytearray(random_weights(path, 6 * MIB))
+    python(UPLOAD, small_parts, repo, str(folder), "private")
+    before = stored(live_hub)
+    data[3 * MIB : 3 * MIB + 1000] = os.urandom(1000)
+    path.write_bytes(data)
+    python(UPLOAD, small_parts, repo, str(folder))
+    assert 0 < stored(live_hub) - before < 0.1 * len(data)
+    bob = {"HF_TOKEN": tokens.charlie, "HF_XET_CACHE": str(tmp_path / "bob")}
+    assert python(DOWNLOAD, small_parts, repo, str(tmp_path / "no"), check=False, **bob).returncode
+    python(UPLOAD, small_parts, "wire-charlie/copy", str(folder), **bob)
+    python(DOWNLOAD, small_parts, "wire-charlie/copy", str(tmp_path / "own"), **bob)
+    assert (tmp_path / "own" / "model.safetensors").read_bytes() == data
+    python(DOWNLOAD, small_parts, repo, str(tmp_path / "out"), HF_XET_CACHE=str(tmp_path / "other"))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == data
+
+
+def stored(hub: LiveHub) -> int:
+    """Bytes of all xorbs."""
+    pages = store_client().get_paginator("list_objects_v2").paginate(Bucket=hub.variables["S3_BUCKET"], Prefix="xorbs/")
+    return sum(row["Size"] for page in pages for row in page.get("Contents", []))
+
+
+PROPOSE = """
+import sys
+from huggingface_hub import HfApi
+api = HfApi(endpoint=sys.argv[1])
+print(api.upload_file(path_or_fileobj=sys.argv[3], path_in_repo="model.safetensors", repo_id=sys.argv[2],
+                      create_pr=True).pr_revision)
+"""
+
+
+@pytest.mark.slow
+def test_a_proposal_by_somebody_who_may_only_read(
+    python: Run, small_parts: str, tokens: Tokens, tmp_path: Path
+) -> None:
+    folder, repo = tmp_path / "in", "wire-alice/xet-proposal"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    python(UPLOAD, small_parts, repo, str(folder))
+    data = random_weights(tmp_path / "model.safetensors", 2 * MIB)
+    charlie = {"HF_TOKEN": tokens.charlie, "HF_XET_CACHE": str(tmp_path / "charlie")}
+    said = python(PROPOSE, small_parts, repo, str(tmp_path / "model.safetensors"), **charlie).stdout
+    assert "refs/pr/1" in said
+    answer = httpx2.get(f"{small_parts}/{repo}/resolve/refs%2Fpr%2F1/model.safetensors")
+    assert answer.content == data
