@@ -18,6 +18,7 @@ PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 SITE_NAME = "Tessera"
+WEBHOOK_PRIVATE_ADDRESSES = env.bool("WEBHOOK_PRIVATE_ADDRESSES", default=False)  # for hubs in a closed network
 UPSTREAM_URL = env.str("UPSTREAM_URL", default="").rstrip("/")  # another hub, for models whose owner is unknown here
 TEXT_ENCODER = env.str("TEXT_ENCODER", default="")  # a model folder; empty: the installed MiniLM
 
@@ -109,6 +110,7 @@ INSTALLED_APPS = [
     "hub.repos",
     "hub.jobs",
     "hub.review",
+    "hub.webhooks",
     "hub.pages",
     "hub.wire",
     "hub.rest",

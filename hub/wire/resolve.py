@@ -68,7 +68,8 @@ def _store_is_neighbour(request: WireRequest) -> bool:
 
     they would send their HEAD on to an address that was signed for GET alone.
     """
-    return urlsplit(settings.S3_PUBLIC_ENDPOINT_URL).hostname == urlsplit(f"//{request.get_host()}").hostname
+    store: str | None = urlsplit(settings.S3_PUBLIC_ENDPOINT_URL).hostname
+    return store == urlsplit(f"//{request.get_host()}").hostname
 
 
 def _small(request: WireRequest, file: File) -> HttpResponse:

@@ -20,6 +20,7 @@ from hub.wire import (
     resolve,
     storage,
     tree,
+    webhooks,
     weights,
 )
 from hub.wire.asking import View, WireRequest, by_method, door
@@ -45,7 +46,7 @@ def no_such_route(request: WireRequest, rest: str = "") -> HttpResponse:
 
 
 NOT_OFFERED = (
-    "spaces kernels buckets papers daily_papers collections scheduled-jobs settings/webhooks inference-endpoints "
+    "spaces kernels buckets papers daily_papers collections scheduled-jobs inference-endpoints "
     "resource-groups kernels-search"
 ).split()
 """What other hubs have and this one has not; each answers 501 with a sentence."""
@@ -97,6 +98,12 @@ urlpatterns = [
         path(f"api/{kind}/<str:name>/{rest}", identity.followers)
         for kind, rest in (("users", "followers"), ("users", "following"), ("organizations", "followers"))
     ],
+    path("api/settings/webhooks", by_method(GET=webhooks.list_webhooks, POST=webhooks.create)),
+    path(
+        "api/settings/webhooks/<str:key>",
+        by_method(GET=webhooks.show, POST=webhooks.update, DELETE=webhooks.delete),
+    ),
+    path("api/settings/webhooks/<str:key>/<str:action>", webhooks.switch),
     path("api/settings/repositories", storage.repositories),
     path("api/organizations/<str:name>/settings/repositories", storage.repositories),
     path("api/jobs/hardware", jobs.hardware),
