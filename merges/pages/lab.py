@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST
 
 from adapters.search.filters import Filters
 from adapters.search.listing import listing
+from hub.pages.errors import describe
 from hub.repos.models import Kind, Repo
 from hub.rights import Verb, can
 from merges.methods import METHODS
@@ -62,10 +63,11 @@ def recipe(request: HttpRequest) -> HttpResponse:
         made, error = attempt(request, lambda: ask_for_merge(actor=actor, raw=text, target=target))
         if made:
             return redirect(made.job.get_absolute_url())
-    if not text:
-        text = _forked(request) or EXAMPLE
+    text = text or _forked(request)
+    panel = _panel(request, text) if text else {"lint": {"ok": False, "problems": []}}
+    text = text or EXAMPLE
     context = {"text": text, "target": target, "error": error, "tab": "recipe", "methods": METHODS.values()}
-    return render(request, "merges/recipe.html", context | _panel(request, text), status=422 if error else 200)
+    return render(request, "merges/recipe.html", context | panel, status=422 if error else 200)
 
 
 def _forked(request: HttpRequest) -> str:
@@ -83,22 +85,24 @@ def _forked(request: HttpRequest) -> str:
 
 
 def _panel(request: HttpRequest, raw: Any) -> dict[str, Any]:
-    found, error = attempt(request, lambda: look(request, raw))
-    return found or {"lint": {"ok": False, "problems": [], "yaml": None}, "fault": error}
+    """The preview panel's context; what cannot be looked at is a sentence in the panel."""
+    try:
+        return look(request, raw)
+    except Exception as error:
+        known = describe(error)
+        if known is None:
+            raise
+        return {"lint": {"ok": False, "problems": [], "yaml": None}, "fault": known[2]}
 
 
 @require_POST
 def preview(request: HttpRequest) -> HttpResponse:
     """The panel alone, for a YAML text or the workbench's form."""
-    from django.contrib.messages import get_messages
-
     from merges.pages.merging import chosen_of, recipe_from
 
     text = request.POST.get("recipe")
     raw = text if text is not None else recipe_from(request.POST, chosen_of(request.POST))
-    context = _panel(request, raw)
-    list(get_messages(request))  # said in the panel, not on the next page
-    return render(request, "merges/preview.html", context)
+    return render(request, "merges/preview.html", _panel(request, raw))
 
 
 def gallery(request: HttpRequest) -> HttpResponse:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from merges.running.adapters import Adapter, LocalAdapter, Site, read_adapter
 from merges.running.geometry import Conflict, cosines, sampled
 from merges.running.heads import kept_heads
 from merges.running.journal import Journal
+from merges.running.pool import in_order, threads_for
 from merges.running.report import LayerReport, MergeReport, Progress, Totals, as_json, manifest, tell, totals
 from merges.running.results import WholeResult
 from merges.running.whole import Checkpoint, Difference, Rows, Scaled, is_float, open_checkpoint
@@ -202,33 +203,34 @@ def _adapter_delta(adapter: Adapter, site: Site, base: Rows, name: str) -> Delta
 
 def _stream(work: _Work, result: WholeResult, journal: Journal, names: Sequence[str], progress: Progress) -> None:
     """Merge and write every tensor that the journal does not have yet."""
-    recipe = work.recipe
-    survey = recipe.declared.survey
-    surveyed = (
-        survey(lambda: work.layers(names), recipe.parameters) if survey and len(journal.done) < len(names) else {}
-    )
+    survey, left = work.recipe.declared.survey, [name for name in names if name not in journal.done]
+    surveyed = survey(lambda: work.layers(names), work.recipe.parameters) if survey and left else {}
+
+    def one(name: str) -> dict[str, Any]:
+        return _merged(work, result, name, surveyed.get(name, ()))
+
+    values = sum(work.ground.info(name).count for name in left) * len(work.inputs)
+    merging = in_order(left, one, threads_for(values))
     written, total = 0, sum(result.nbytes(name) for name in names)
     for done, name in enumerate(names):
         tell(progress, done, len(names), f"{name} ({written / 1e6:,.0f} of {total / 1e6:,.0f} MB)")
         written += result.nbytes(name)
-        if name in journal.done:
-            continue
-        base = Rows(work.ground, name)
-        if not is_float(work.ground.info(name)):
-            result.copy(name)
-            journal.add(name, {})
-            continue
-        layer = work.layer(name, base, surveyed.get(name, ()))
-        opposed, products = sampled(layer)
-        merged = recipe.declared.run(layer, recipe.parameters)
-        length, lost = _write(result, name, base, merged, recipe)
-        report = LayerReport(
-            name, "tensor", layer.shape, (), 0, length, lost / length if length else 0.0, opposed.share
-        )
-        journal.add(
-            name, {"report": report.__dict__, "mass": [opposed.mass, opposed.left], "products": products.tolist()}
-        )
+        if name not in journal.done:
+            journal.add(name, next(merging))
     tell(progress, len(names), len(names), "finishing")
+
+
+def _merged(work: _Work, result: WholeResult, name: str, keep: Sequence[int | None]) -> dict[str, Any]:
+    """Merge and write one tensor; what the journal keeps of it."""
+    if not is_float(work.ground.info(name)):
+        result.copy(name)
+        return {}
+    base = Rows(work.ground, name)
+    layer = work.layer(name, base, keep)
+    opposed, products = sampled(layer)
+    length, lost = _write(result, name, base, work.recipe.declared.run(layer, work.recipe.parameters), work.recipe)
+    report = LayerReport(name, "tensor", layer.shape, (), 0, length, lost / length if length else 0.0, opposed.share)
+    return {"report": asdict(report), "mass": [opposed.mass, opposed.left], "products": products.tolist()}
 
 
 def _write(result: WholeResult, name: str, base: Rows, merged: Delta, recipe: Recipe) -> tuple[float, float]:

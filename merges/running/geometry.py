@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from merges.methods import Layer
-from merges.methods.deltas import inner
+from merges.methods.deltas import LowRank, inner
 
-SAMPLED_ROWS = 256
+SAMPLED_ROWS, SAMPLED_VALUES = 16, 1 << 17
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ class Conflict:
 
 
 def conflict(layer: Layer) -> Conflict:
-    """Sign conflict of one layer, on at most 256 evenly spaced rows, so that it never costs more than merging."""
-    count = layer.shape[0]
-    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLED_ROWS)).astype(np.int64))
+    """Sign conflict of one layer, on a few evenly spaced rows, so that it never costs more than merging."""
+    count, rows = layer.shape[0], _sample(layer)
     total = np.zeros((rows.size, layer.shape[1]), np.float32)
     mass = 0.0
     for source in layer.sources:
@@ -42,8 +41,7 @@ def conflict(layer: Layer) -> Conflict:
 
 def sampled(layer: Layer) -> tuple[Conflict, Any]:
     """Sign conflict and inner products of one large layer, both on the same few rows and scaled up to all."""
-    count = layer.shape[0]
-    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLED_ROWS)).astype(np.int64))
+    count, rows = layer.shape[0], _sample(layer)
     values = np.stack([source.delta.rows(rows).ravel() for source in layer.sources])
     weighted = values * np.asarray(layer.weights, np.float32)[:, None]
     scale = count / rows.size
@@ -56,11 +54,34 @@ def sampled(layer: Layer) -> tuple[Conflict, Any]:
 def products(layer: Layer) -> Any:
     """Inner products of all pairs of inputs on one layer (inputs × inputs, float64)."""
     deltas = layer.deltas
+    factors = [delta for delta in deltas if isinstance(delta, LowRank)]
+    if len(factors) == len(deltas):
+        return _factored_products(factors)
     result = np.zeros((len(deltas), len(deltas)))
     for row, one in enumerate(deltas):
         for column in range(row + 1):
             result[row, column] = result[column, row] = inner(one, deltas[column])
     return result
+
+
+def _factored_products(factors: list[LowRank]) -> Any:
+    """⟨LᵢRᵢ, LⱼRⱼ⟩ from one Gram matrix of all left and one of all right factors."""
+    left = np.concatenate([delta.left for delta in factors], axis=1)
+    right = np.concatenate([delta.right for delta in factors], axis=0)
+    both = (left.T @ left).astype(np.float64) * (right @ right.T)
+    ends = np.cumsum([0, *(delta.rank for delta in factors)])
+    result = np.zeros((len(factors), len(factors)))
+    for row in range(len(factors)):
+        for column in range(len(factors)):
+            result[row, column] = both[ends[row] : ends[row + 1], ends[column] : ends[column + 1]].sum()
+    return result
+
+
+def _sample(layer: Layer) -> Any:
+    """Evenly spaced rows: about 131,072 entries of each input, at least 16 rows."""
+    count = layer.shape[0]
+    wanted = min(count, max(SAMPLED_ROWS, SAMPLED_VALUES // layer.shape[1]))
+    return np.unique(np.linspace(0, count - 1, wanted).astype(np.int64))
 
 
 def cosines(summed: Any) -> list[list[float | None]]:

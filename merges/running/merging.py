@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,7 +22,8 @@ from merges.running.adapters import CONFIG, LABELS, WEIGHTS, Adapter, LocalAdapt
 from merges.running.geometry import Conflict, conflict, cosines, products
 from merges.running.heads import kept_heads, labels_json, mean_head
 from merges.running.pieces import Pieces
-from merges.running.reducing import distance, factored, stacked
+from merges.running.pool import in_order, threads_for
+from merges.running.reducing import Reduced, distance, reduced, rounding, stacked
 from merges.running.report import LayerReport, MergeReport, Progress, as_json, manifest, tell, totals
 from merges.running.soft import routing_files
 from merges.running.writing import (
@@ -53,10 +55,15 @@ def merge_adapters(
         adapters, warnings = checked(recipe, inputs, open_files)
         work = _Work(recipe, adapters, Pieces(scratch))
         surveyed = recipe.declared.survey(work.layers, recipe.parameters) if recipe.declared.survey else {}
+
+        def one(number: int) -> None:
+            if number not in work.pieces:
+                work.merge(number, work.sites[number], surveyed.get(work.sites[number].name, ()))
+
+        merging = in_order(range(len(work.sites)), one, threads_for(work.values))
         for done, site in enumerate(work.sites):
             tell(progress, done, len(work.sites), site.name)
-            if done not in work.pieces:
-                work.merge(done, site, surveyed.get(site.name, ()))
+            next(merging)
         tell(progress, len(work.sites), len(work.sites), "writing")
         work.share_out_ranks()
         return _written(work, output, warnings, started)
@@ -93,6 +100,14 @@ class _Work:
     def __post_init__(self) -> None:
         self.sites = sorted(frozenset[Site]().union(*(adapter.sites for adapter in self.adapters)))
 
+    @property
+    def values(self) -> int:
+        """How many entries of ΔW are looked at, over all inputs; of factored methods those of the factors."""
+        pairs = [(adapter, site) for adapter in self.adapters for site in adapter.sites]
+        if self.recipe.declared.exact_on_lora or self.recipe.space != "dense":
+            return sum(sum(adapter.shape(site)) * max(1, adapter.rank(site)) for adapter, site in pairs)
+        return sum(math.prod(adapter.shape(site)) for adapter, site in pairs)
+
     def layers(self) -> Iterator[Layer]:
         """Every layer in order, read anew at each call, in the recipe's space."""
         return (project(self.layer(site), self.recipe.space)[0] for site in self.sites)
@@ -119,15 +134,16 @@ class _Work:
         layer = self.layer(site, keep)
         projected, back = project(layer, self.recipe.space)
         merged = back(self.recipe.declared.run(projected, self.recipe.parameters))
-        written: Delta
         if site.kind in ("ia3", "bias"):
             values = dense(merged)
-            arrays, written = {"values": values}, Dense(self._rounded_vector(site, values))
+            arrays, length = {"values": values}, norm(merged)
+            lost = distance(merged, Dense(self._rounded_vector(site, values)))
         else:
-            factors = self._factors(site, merged)
-            arrays = {"left": factors.left, "right": factors.right}
+            made = self._factors(site, merged)
+            arrays, length = {"left": made.factors.left, "right": made.factors.right}, made.norm
             written = LowRank(*(rounded(part, self.recipe.output.dtype) for part in arrays.values()))
-        length, opposed = norm(merged), conflict(layer)
+            lost = float(np.hypot(made.lost, rounding(made.factors, written)))
+        opposed = conflict(layer)
         report = LayerReport(
             name=site.name,
             kind=site.kind,
@@ -135,7 +151,7 @@ class _Work:
             ranks_in=tuple(adapter.rank(site) if site in adapter.sites else 0 for adapter in self.adapters),
             rank_out=len(arrays["right"]) if "right" in arrays else 0,
             norm=length,
-            error=distance(merged, written) / length if length else 0.0,
+            error=lost / length if length else 0.0,
             sign_conflict=opposed.share,
         )
         facts = {"report": asdict(report), "conflict": asdict(opposed), "products": products(layer).tolist()}
@@ -225,13 +241,13 @@ class _Work:
                 result.append(Planned(name, zeros.dtype, zeros.shape, lambda zeros=zeros: zeros))  # type: ignore[misc]
         return result
 
-    def _factors(self, site: Site, merged: Delta) -> LowRank:
+    def _factors(self, site: Site, merged: Delta) -> Reduced:
         """B and A before they are rounded, scaling 1."""
         output = self.recipe.output
         if output.form == "stacked" and isinstance(merged, LowRank):
-            return stacked(merged)
+            return Reduced(stacked(merged), norm(merged), 0.0)
         ranks = [adapter.rank(site) for adapter in self.adapters if site in adapter.sites]
-        return factored(merged, sum(ranks) if isinstance(output.rank, str) else output.rank)
+        return reduced(merged, sum(ranks) if isinstance(output.rank, str) else output.rank)
 
     def _rounded_vector(self, site: Site, values: Array) -> Array:
         """The update of a vector as it will be written."""
