@@ -8,6 +8,7 @@ class MergesConfig(AppConfig):
     label = "merges"
 
     def ready(self) -> None:
+        from adapters.catalog.lineage import register_extra
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
         from hub.pages.errors import register_error
@@ -16,7 +17,7 @@ class MergesConfig(AppConfig):
         from merges.evaluation.lm_eval import BadResults
         from merges.models import Evaluation
         from merges.recipes import RecipeError
-        from merges.work import previewing
+        from merges.work import descent, previewing
         from merges.work.check_queue import on_commit
         from merges.work.subjects import BadRequest
         from merges.work.teaching.asking import TooMany
@@ -27,6 +28,7 @@ class MergesConfig(AppConfig):
         register_error(BadResults, 422, "bad_results")
 
         register_reference(lambda: Evaluation.objects.exclude(items=None).values_list("items_id", flat=True))
+        register_extra(descent.evaluations)
         register(JobKind("merges.merge", "merges.work.merge_run:run", Queue.HEAVY))
         register_published(previewing.on_commit)
         register(JobKind("merges.sketch", "merges.work.previewing:sketch"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +17,9 @@ from hub.rest.repos import REVISION
 from hub.rest.review import CheckRow
 from hub.rest.shapes import Shape
 from hub.review.models import Check
+
+STEP_WORDS = tuple(str(step) for step in range(1, lineage.MOST_STEPS + 1))
+STEPS = OpenApiParameter("steps", int, enum=[int(step) for step in STEP_WORDS], description="How far the graph goes.")
 
 
 class FactsDetail(Shape):
@@ -36,8 +39,30 @@ class RelativeRow(Shape):
     weight = serializers.FloatField(allow_null=True)
 
 
+class NodeRow(Shape):
+    """A box of the graph; `step` is negative for what it was made from. No repo and no title: one you may not read."""
+
+    id = serializers.CharField()
+    step = serializers.IntegerField()
+    kind = serializers.CharField(help_text="base, adapter, task, evaluation or private.")
+    repo = serializers.CharField(source="repo.full_name", default=None)
+    sha = serializers.CharField()
+    title = serializers.CharField()
+    note = serializers.CharField()
+    url = serializers.CharField()
+
+
+class EdgeRow(Shape):
+    parent = serializers.CharField()
+    child = serializers.CharField()
+    relation = serializers.CharField()
+    weight = serializers.FloatField(allow_null=True)
+
+
 class LineageDetail(Shape):
     commit = serializers.CharField()
+    nodes = NodeRow(many=True)
+    edges = EdgeRow(many=True)
     made_from = RelativeRow(many=True)
     used_in = RelativeRow(many=True)
 
@@ -71,12 +96,15 @@ class ChecksDoor(Listing):
 
 
 class LineageDoor(Door):
-    @extend_schema(parameters=[REVISION], responses=LineageDetail, summary="Lineage, both ways")
+    @extend_schema(parameters=[REVISION, STEPS], responses=LineageDetail, summary="Lineage, both ways")
     def get(self, request: Request, **_address: Any) -> Response:
-        """What this revision was made from, and what was made from the repo."""
+        """What this revision was made from, and what was made from the repo; as lists, and as a graph."""
         made_from = lineage.parents(self.actor, self.repo, self.commit.sha)
         used_in = lineage.children(self.actor, self.repo)
-        found = {"commit": self.commit.sha, "made_from": made_from, "used_in": used_in}
+        asked = request.query_params.get("steps", "")
+        graph = lineage.graph(self.actor, self.repo, self.commit.sha, int(asked) if asked in STEP_WORDS else 2)
+        found = {"commit": self.commit.sha, "made_from": made_from, "used_in": used_in,
+                 "nodes": graph.nodes.values(), "edges": graph.edges}  # fmt: skip
         return Response(LineageDetail(found).data)
 
 

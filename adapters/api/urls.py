@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from adapters.api import asking, compare, known, relatives, search
+from adapters.api import asking, compare, inside, known, relatives, search
 from hub.rest.urls import in_every_repo
 
 urlpatterns = [
@@ -19,6 +19,8 @@ urlpatterns = [
             ("/checks", known.ChecksDoor),
             ("/lineage", known.LineageDoor),
             ("/snippets", known.SnippetsDoor),
+            ("/tensors", inside.TensorsDoor),
+            ("/tensors/history", inside.HistoryDoor),
             ("/relatives", relatives.RelativesDoor),
             ("/embeddings", relatives.EmbeddingsDoor),
         )

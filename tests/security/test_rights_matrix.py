@@ -62,6 +62,8 @@ IN_A_REPO = {
     "/checks": "GET",
     "/lineage": "GET",
     "/snippets": "GET",
+    "/tensors": "GET",
+    "/tensors/history": "GET",
     "/relatives": "GET",
     "/embeddings": "GET",
 }
