@@ -53,7 +53,7 @@ class NodeRow(Shape):
 
 
 class EdgeRow(Shape):
-    parent = serializers.CharField()
+    parent = serializers.CharField()  # type: ignore[assignment]  # a field, as DRF wants it
     child = serializers.CharField()
     relation = serializers.CharField()
     weight = serializers.FloatField(allow_null=True)
