@@ -43,6 +43,7 @@ def door(*methods: str, limit: str = "api") -> Callable[[View], View]:
                 if request.method not in methods:
                     allowed = ", ".join(methods)
                     raise WireError(405, f"Only {allowed} is possible here.", headers={"Allow": allowed})
+                _refuse_zero_bytes(request, kwargs)
                 if request.actor.bad_credentials:
                     raise bad_credentials()
                 allowance = throttle.take(request, request.actor, limit)
@@ -61,6 +62,14 @@ def door(*methods: str, limit: str = "api") -> Callable[[View], View]:
         return inner
 
     return wrap
+
+
+def _refuse_zero_bytes(request: HttpRequest, parts: dict[str, Any]) -> None:
+    """No name, path or search here has one, and the database could not be asked for it. Raises WireError."""
+    if any("\x00" in str(part) for part in parts.values()):
+        raise WireError(404, "There is nothing here: an address has no zero bytes.")
+    if any("\x00" in text for key, values in request.GET.lists() for text in (key, *values)):
+        raise WireError(400, "A question is written without zero bytes.")
 
 
 def by_method(**views: View) -> View:
@@ -139,7 +148,7 @@ def text_of(data: dict[str, Any], key: str, default: str = "") -> str:
         return default
     if not isinstance(value, str):
         raise WireError(400, f"'{key}' must be a text.")
-    return value.replace("\x00", "")
+    return value.encode(errors="replace").decode().replace("\x00", "")  # a lone half of a surrogate pair is no text
 
 
 def flag(value: object) -> bool:

@@ -67,6 +67,8 @@ def verify(request: WireRequest, repokind: str, owner: str, name: str) -> HttpRe
     """`POST …/lfs/verify` `{oid, size}`: read what arrived, hash it, keep it if it is what was announced."""
     account, repo, body = require_account(request), find_repo(request, repokind, owner, name), read_json(request)
     oid, size = body.get("oid"), body.get("size")
+    if not isinstance(oid, str) or not _SHA256.fullmatch(oid):
+        raise WireError(422, "Name the object by its sha256, in 64 lower-case hex digits.")
     upload = Upload.objects.filter(account=account, repo_key=repo.pk.hex, sha256=str(oid)[:64], size=_int(size)).last()
     if upload is None:
         raise WireError(404, "No upload of that object was begun; ask for a batch first.")
