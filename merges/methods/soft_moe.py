@@ -7,12 +7,13 @@ from merges.methods.deltas import Delta, weighted_sum
 
 
 def run(layer: Layer, _parameters: Parameters) -> Delta:
-    """The weighted experts side by side (Muqeeth et al. 2024).
+    """The weighted experts side by side, each over T (Muqeeth et al. 2024).
 
-    Which share each has is decided per text when the model runs: y = W₀x + B((A x) ⊙ p), p repeated over the ranks.
-    An update is linear in p, so this is exact; the factors are never averaged apart from each other.
+    Which share each has is decided per text when the model runs: y = W₀x + B((A x) ⊙ T·p), p repeated over the ranks.
+    An update is linear in p, so this is exact; the factors are never averaged apart from each other. Over T, so that a
+    runtime without the router computes the uniform mixture.
     """
-    return weighted_sum(layer.deltas, layer.weights)
+    return weighted_sum(layer.deltas, [weight / len(layer.sources) for weight in layer.weights])
 
 
 METHOD = Method(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -18,7 +19,7 @@ from merges.models import Evaluation, Merge, MergeComparison
 from merges.pages import lab_drawings
 from merges.pages.jobs import shown
 from merges.pages.shared import actor_of, attempt, page_of, signed_in
-from merges.recipes import to_yaml
+from merges.recipes import RecipeError, parse, to_yaml
 from merges.work.comparing import DEFAULT_METHODS, ask_for_comparison, publish_winner
 from merges.work.measuring import ESTIMATORS, KINDS, ask_for_statistics
 from merges.work.merging import ask_for_merge, linted
@@ -76,8 +77,6 @@ def _forked(request: HttpRequest) -> str:
     row = Merge.objects.visible_to(actor_of(request)).filter(pk=source).first() if source.isdecimal() else None
     if row is None:
         return ""
-    from merges.recipes import RecipeError, parse
-
     try:
         return to_yaml(parse(recipe_for(actor_of(request), row)))
     except RecipeError:
@@ -142,8 +141,6 @@ def merge(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if row is None:
         raise Http404("There is no such merge, or you may not see it.")
-    import yaml
-
     told, shown_recipe = row.report, recipe_for(actor_of(request), row)
     names = [entry.get("adapter") or entry.get("model") for entry in shown_recipe["inputs"]]
     layers = sorted(told.get("layers", []), key=lambda layer: -layer["norm"])
@@ -158,12 +155,20 @@ def merge(request: HttpRequest, pk: int) -> HttpResponse:
         "layers": layers[:60],
         "hidden_layers": max(0, len(layers) - 60),
         "trials": told.get("trials", []),
-        "yaml": yaml.safe_dump(shown_recipe, sort_keys=False, allow_unicode=True),
+        "yaml": _text_of(shown_recipe),
         "cosines": lab_drawings.matrix(told["cosines"], names, "Cosine") if told.get("cosines") else "",
         "scores": scores.exclude(score=None).select_related("task__owner"),
         "names": names,
     }
     return render(request, "merges/merge.html", context)
+
+
+def _text_of(shown_recipe: dict[str, Any]) -> str:
+    """The recipe in its canonical order; as it is stored where a later version would not read it."""
+    try:
+        return to_yaml(parse(shown_recipe))
+    except RecipeError:
+        return yaml.safe_dump(shown_recipe, allow_unicode=True)
 
 
 @signed_in

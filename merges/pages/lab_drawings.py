@@ -66,7 +66,8 @@ def curves(methods: Sequence[Mapping[str, Any]]) -> SafeString:
             CURVE_HEIGHT - MARGIN - (CURVE_HEIGHT - 1.5 * MARGIN) * (y - low) / (high - low),
         )
 
-    parts, taken = [], []
+    parts: list[SafeString] = []
+    taken: list[float] = []
     for number, (name, points) in enumerate(lines):
         spots = [place(*point) for point in points]
         end = spots[-1]

@@ -11,6 +11,11 @@ from merges.models import Merge
 from merges.recipes import Recipe
 from merges.work.subjects import Pinned, facts_of
 
+ROUTED = (
+    "This is a soft mixture: a router (`router.safetensors`) mixes the experts anew for each text. peft alone computes "
+    "their uniform mixture; `merges.running.mixing.SoftMixture` runs the router."
+)
+
 
 def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, trials: list[dict[str, Any]]) -> str:
     """README.md of the result: front matter for the ecosystem, then what was merged and how well it was kept."""
@@ -45,8 +50,7 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, 
         settings = ", ".join(f"{name} {value:g}" for name, value in recipe.parameters.items() if name == "lambda")
         lines += ["", f"Chosen among {len(trials)} tries on validation data, never on a test split. {settings}".strip()]
     if recipe.declared.routed:
-        lines += ["", "This is a soft mixture: a router (`router.safetensors`) mixes the experts anew for each text. "
-                  "peft alone would add all experts up; use this hub's runtime (`merges.running.mixing`)."]  # fmt: skip
+        lines += ["", ROUTED]
     if report.heads:
         heads = ", ".join(f"`{head}`" for head in report.heads)
         lines += ["", f"Heads are kept per parent, never averaged: {heads}."]

@@ -1,0 +1,97 @@
+"""Runs a soft mixture: for every text the router's probabilities, and one pass through the experts mixed by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file
+
+from adapters.runtime.errors import RuntimeFault
+from adapters.runtime.runtime import Runtime, encode, second_texts
+from merges.running.soft import ROUTER, ROUTING
+
+BATCH = 32
+MIXTURE = "mixture"
+Probabilities = npt.NDArray[np.float64]
+
+
+class SoftMixture:
+    """A merge by soft_moe on its base. Not for use by two threads at once."""
+
+    def __init__(self, base: Path, folder: Path, head: Path | None = None, *, threads: int = 1) -> None:
+        """Load the base, the experts and the router; `head` is one of the merge's heads/*.safetensors.
+
+        Raises RuntimeFault for a folder that is no soft mixture.
+        """
+        try:
+            told = json.loads((folder / ROUTING).read_bytes())
+            self._prototypes = load_file(folder / ROUTER)["prototypes"].astype(np.float64)
+            self._temperature = float(told["temperature"])
+            self._ranks = [dict(expert["ranks"]) for expert in told["experts"]]
+            self.experts = tuple(str(expert["name"]) for expert in told["experts"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RuntimeFault(f"{folder.name} is no soft mixture: {ROUTING} or {ROUTER} cannot be read.") from error
+        self._runtime = Runtime(base, threads=threads)
+        self._runtime.attach(MIXTURE, folder, head)
+
+    def probabilities(self, texts: Sequence[str], pairs: Sequence[str | None] | None = None) -> Probabilities:
+        """softmax(cosine(feature, prototype)/temperature), of shape (texts, experts); rows do not touch each other."""
+        features = self._runtime.features(texts, pairs, normalise=True).astype(np.float64)
+        prototypes = self._prototypes / np.linalg.norm(self._prototypes, axis=1, keepdims=True)
+        scores = features @ prototypes.T / self._temperature
+        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+        result: Probabilities = raised / raised.sum(axis=1, keepdims=True)
+        return result
+
+    def logits(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str | None] | None = None,
+        probabilities: Probabilities | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """The head's outputs (texts × labels) with every text's own mixture, the router's unless given."""
+        shares = self.probabilities(texts, pairs) if probabilities is None else probabilities
+        model, forward = self._runtime.differentiable(MIXTURE)
+        second, parts = second_texts(pairs), []
+        for start in range(0, len(texts), BATCH):
+            part = slice(start, start + BATCH)
+            batch = encode(
+                self._runtime.tokenizer, list(texts[part]), second[part] if second else None, self._runtime.max_length
+            )
+            batch = {name: value.to(self._runtime.device) for name, value in batch.items()}
+            with torch.inference_mode(), self._mixed(model, shares[part]):
+                parts.append(forward(**batch).logits.float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @contextmanager
+    def _mixed(self, model: Any, shares: Probabilities) -> Iterator[None]:
+        """y = W₀x + B((A x) ⊙ T·p): each expert's ranks are scaled by its share; the file holds each over T."""
+        handles = []
+        weights = torch.tensor(shares * len(self.experts), dtype=torch.float32, device=self._runtime.device)
+        for name, module in model.named_modules():
+            parts = getattr(module, "lora_A", None)
+            if not parts:
+                continue
+            site = name.removeprefix("base_model.model.")
+            ranks = torch.tensor([ranks.get(site, 0) for ranks in self._ranks], device=weights.device)
+            scale = weights.repeat_interleave(ranks, dim=1)
+            handles += [part.register_forward_hook(_scaling(scale)) for part in parts.values()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _scaling(scale: torch.Tensor) -> Any:
+    def hook(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * (scale[:, None, :] if output.dim() == 3 else scale)
+
+    return hook
