@@ -85,6 +85,7 @@ LIMITS = {
     "collect_grace_seconds": env.int("LIMIT_COLLECT_GRACE_SECONDS", default=7 * 24 * 3600),
     "presigned_seconds": env.int("LIMIT_PRESIGNED_SECONDS", default=3600),
     "whole_bytes": env.int("LIMIT_WHOLE_BYTES", default=32 * MIB),
+    "arrived_bytes": env.int("LIMIT_ARRIVED_BYTES", default=1024 * MIB),
     "xet_token_seconds": env.int("LIMIT_XET_TOKEN_SECONDS", default=3600),
     "part_bytes": env.int("LIMIT_PART_BYTES", default=64 * MIB),
     "teachings_at_once": env.int("LIMIT_TEACHINGS_AT_ONCE", default=3),

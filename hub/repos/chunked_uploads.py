@@ -201,6 +201,6 @@ def _register_file(checked: Checked, account: Account, repo: Repo) -> bool:
 
 def _sha256(terms: tuple[FileTerm, ...], size: int) -> str:
     digest = hashlib.sha256()
-    for piece in chunked.rebuild(terms, 0, size):
+    for piece in chunked.rebuild(terms, 0, size, just_sent=True):
         digest.update(piece)
     return digest.hexdigest()

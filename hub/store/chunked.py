@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from hub.store import objects
+from hub.store import arrived, objects
 from hub.store.models import Blob, BlobState, Xorb
 from hub.store.models import Term as TermRow
 from hub.store.xorbs import table_of
@@ -64,15 +64,15 @@ def stream(blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes
         yield from rebuild(terms_of(blob, start, last), start, last)
 
 
-def rebuild(terms: Sequence[FileTerm], first: int, last: int) -> Iterator[bytes]:
+def rebuild(terms: Sequence[FileTerm], first: int, last: int, *, just_sent: bool = False) -> Iterator[bytes]:
     """Bytes `first` to `last` (exclusive) out of these terms, every chunk checked by its hash, in constant memory.
 
-    Raises Damaged, StoreError.
+    With `just_sent` xorbs may be read from this machine's own disk. Raises Damaged, StoreError.
     """
     plan = planning.plan(terms, _Tables(), first, last)
     skip, left = plan.skip, last - first
     with ThreadPoolExecutor(_AHEAD) as pool:
-        for term, body in _fetched(pool, _pieces(plan.terms)):
+        for term, body in _fetched(pool, _pieces(plan.terms), just_sent):
             try:
                 for data in xorbs.unpack(body, table_of(term.xorb), term.start, term.end):
                     if skip:
@@ -98,14 +98,14 @@ def _pieces(terms: Sequence[FileTerm]) -> Iterator[FileTerm]:
         yield from planning.pieces(term, table_of(term.xorb), PIECE)
 
 
-def _fetched(pool: ThreadPoolExecutor, pieces: Iterator[FileTerm]) -> Iterator[tuple[FileTerm, bytes]]:
+def _fetched(pool: ThreadPoolExecutor, pieces: Iterator[FileTerm], just_sent: bool) -> Iterator[tuple[FileTerm, bytes]]:
     """Pieces with their bodies, the next ones already on their way. Equal neighbours are fetched once."""
-    keys = {}
+    rows: dict[int, Xorb] = {}
     waiting: list[tuple[FileTerm, Future[bytes]]] = []
 
     def ask(term: FileTerm) -> None:
-        if term.xorb not in keys:
-            keys[term.xorb] = Xorb.objects.only("hash").get(pk=term.xorb).key
+        if term.xorb not in rows:
+            rows[term.xorb] = Xorb.objects.only("hash").get(pk=term.xorb)
         if waiting and (waiting[-1][0].xorb, waiting[-1][0].start, waiting[-1][0].end) == (
             term.xorb,
             term.start,
@@ -114,7 +114,7 @@ def _fetched(pool: ThreadPoolExecutor, pieces: Iterator[FileTerm]) -> Iterator[t
             waiting.append((term, waiting[-1][1]))
             return
         first, last = table_of(term.xorb).body_range(term.start, term.end)
-        waiting.append((term, pool.submit(objects.read_range, keys[term.xorb], first, last)))
+        waiting.append((term, pool.submit(_body, rows[term.xorb], first, last, just_sent)))
 
     for term in islice(pieces, _AHEAD):
         ask(term)
@@ -124,3 +124,8 @@ def _fetched(pool: ThreadPoolExecutor, pieces: Iterator[FileTerm]) -> Iterator[t
         for following in islice(pieces, 1):
             ask(following)
         waiting.pop(0)
+
+
+def _body(xorb: Xorb, first: int, last: int, just_sent: bool) -> bytes:
+    near = arrived.read(xorb.hash, first, last) if just_sent else None
+    return objects.read_range(xorb.key, first, last) if near is None else near

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from hub.store import objects
+from hub.store import arrived, objects
 from hub.store.models import Blob, BlobState, Upload, Xorb, XorbClaim
 
 Reference = Callable[[], "QuerySet[Any, str]"]
@@ -67,6 +67,7 @@ def collect() -> Collected:
         done.uploads_expired += 1
     _collect_xorbs(done, now)
     _drop_wholes(done, now)
+    arrived.tidy()
     return done
 
 

@@ -6,7 +6,6 @@ xorb that was stored stays: equal xorbs may differ as bytes, since chunks may be
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -18,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.accounts.models import Account
-from hub.store import objects
+from hub.store import arrived, objects
 from hub.store.models import BlobState, Xorb, XorbChunk, XorbClaim
 from hub.xet import xorbs
 from hub.xet.hashes import SIZE, FormatError, to_text
@@ -35,11 +34,14 @@ def receive(read: Callable[[int], bytes], text: str, account: Account) -> bool:
 
     Raises FormatError (nothing is stored), StoreError.
     """
-    with tempfile.TemporaryFile(prefix="tessera-xorb-") as body:
-        table = xorbs.verify(read, body.write)
-        if to_text(table.xorb_hash) != text:
-            raise FormatError("The chunks of this xorb do not add up to its hash. Nothing was stored.")
-        xorb = keep(body, table)
+    with arrived.spool() as path:
+        with path.open("w+b") as body:
+            table = xorbs.verify(read, body.write)
+            if to_text(table.xorb_hash) != text:
+                raise FormatError("The chunks of this xorb do not add up to its hash. Nothing was stored.")
+            xorb = keep(body, table)
+        if table_of(xorb.pk).to_bytes() == table.to_bytes():
+            arrived.keep(path, text)
     before = XorbClaim.objects.filter(xorb=xorb, account=account).exists()
     claim([xorb], account, SENT)
     return not before

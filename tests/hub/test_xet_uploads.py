@@ -416,3 +416,25 @@ def test_another_serialization_of_a_stored_xorb_changes_nothing(people: People, 
     assert cas.post(f"/v1/xorbs/default/{sent.xorb}", plain).status_code == 200
     assert Xorb.objects.get().size == len(sent.body)
     assert not verify(hashes=True).wrong_hash
+
+
+def test_while_the_store_is_down(people: People, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, cas = make_file(DATA), ask(people.alice, make_repo(people.alice, "x"))
+
+    def down(*_args: object, **_more: object) -> None:
+        raise objects.StoreError("The object store does not answer; try again in a minute.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(objects, "put_if_absent", down)
+        answer = cas.post(f"/v1/xorbs/default/{sent.xorb}", sent.body)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "10")
+    assert not Xorb.objects.filter(state="present").exists()
+    assert cas.send(sent).status_code == 200
+    with monkeypatch.context() as broken:
+        broken.setattr(objects, "read_range", down)
+        other = make_file(DATA[:200_000])
+        cas.post(f"/v1/xorbs/default/{other.xorb}", other.body)
+        broken.setattr("hub.store.arrived.read", lambda *_args: None)
+        assert cas.post("/v1/shards", other.shard_bytes()).status_code == 503
+    assert not Upload.objects.filter(size=200_000).exists()
+    assert cas.post("/v1/shards", other.shard_bytes()).status_code == 200

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -15,6 +17,7 @@ from huggingface_hub import HfApi
 from tests.services import LiveHub, store_client
 from tests.wire.conftest import Run, Tokens
 from tests.wire.test_wire_large import random_weights
+from tests.xet_files import make_file
 
 Api = Callable[[str | None], HfApi]
 MIB = 1024**2
@@ -138,3 +141,56 @@ def test_a_proposal_by_somebody_who_may_only_read(
     assert "refs/pr/1" in said
     answer = httpx2.get(f"{small_parts}/{repo}/resolve/refs%2Fpr%2F1/model.safetensors")
     assert answer.content == data
+
+
+@pytest.mark.slow
+def test_eight_writers_of_the_same_bytes_at_once(
+    live_hub: LiveHub, small_parts: str, tokens: Tokens, tmp_path: Path
+) -> None:
+    """Four of Alice and four of Bob, all together: everybody succeeds, and one xorb is stored."""
+    sent = make_file(os.urandom(3 * MIB))
+    for name in ("alice", "bob"):
+        api = HfApi(endpoint=small_parts, token=getattr(tokens, name))
+        api.create_repo(f"wire-{name}/race", exist_ok=True)
+
+    def write(name: str) -> list[int]:
+        own = {"Authorization": f"Bearer {getattr(tokens, name)}"}
+        said = httpx2.get(f"{small_parts}/api/models/wire-{name}/race/xet-write-token/main", headers=own).json()
+        headers = {"Authorization": f"Bearer {said['accessToken']}"}
+        answers = [
+            httpx2.post(
+                f"{said['casUrl']}/v1/xorbs/default/{sent.xorb}", content=sent.body, headers=headers, timeout=60
+            ),
+            httpx2.post(f"{said['casUrl']}/v1/shards", content=sent.shard_bytes(), headers=headers, timeout=60),
+        ]
+        line = {"key": "lfsFile", "value": {"path": "tokenizer.model", "algo": "sha256", "oid": sent.sha256}}
+        body = "\n".join(json.dumps(row) for row in ({"key": "header", "value": {"summary": "Race"}}, line))
+        address = f"{small_parts}/api/models/wire-{name}/race/commit/main"
+        answers.append(httpx2.post(address, content=body, headers=own, timeout=60))
+        return [answer.status_code for answer in answers]
+
+    before = stored(live_hub)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(write, ["alice", "bob"] * 4))
+    assert results == [[200, 200, 200]] * 8
+    assert stored(live_hub) - before == len(sent.body)
+    for name in ("alice", "bob"):
+        assert httpx2.get(f"{small_parts}/wire-{name}/race/resolve/main/tokenizer.model").content == sent.data
+
+
+@pytest.mark.slow
+def test_a_restart_between_upload_and_commit(live_hub: LiveHub, tokens: Tokens) -> None:
+    sent = make_file(os.urandom(MIB))
+    HfApi(endpoint=live_hub.url, token=tokens.alice).create_repo("wire-alice/restart", exist_ok=True)
+    own = {"Authorization": f"Bearer {tokens.alice}"}
+    said = httpx2.get(f"{live_hub.url}/api/models/wire-alice/restart/xet-write-token/main", headers=own).json()
+    headers = {"Authorization": f"Bearer {said['accessToken']}"}
+    httpx2.post(f"{said['casUrl']}/v1/xorbs/default/{sent.xorb}", content=sent.body, headers=headers).raise_for_status()
+    live_hub.restart("web")
+    httpx2.post(f"{said['casUrl']}/v1/shards", content=sent.shard_bytes(), headers=headers).raise_for_status()
+    live_hub.restart("web")
+    line = {"key": "lfsFile", "value": {"path": "tokenizer.model", "algo": "sha256", "oid": sent.sha256}}
+    body = "\n".join(json.dumps(row) for row in ({"key": "header", "value": {"summary": "After"}}, line))
+    address = f"{live_hub.url}/api/models/wire-alice/restart/commit/main"
+    httpx2.post(address, content=body, headers=own).raise_for_status()
+    assert httpx2.get(f"{live_hub.url}/wire-alice/restart/resolve/main/tokenizer.model").content == sent.data
