@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from hub.repos import gitformat
+from hub.repos.attributes import Attributes
 from hub.repos.policy import Candidate
 from hub.store.blobs import read_range, store_bytes, store_file
 from hub.store.models import Blob
@@ -102,20 +103,25 @@ def _file_reader(file: Path) -> Callable[[int, int], bytes]:
     return read
 
 
-def make_ready(put: Put) -> Ready:
+def make_ready(put: Put, attributes: Attributes | None = None) -> Ready:
     """Store the bytes where they belong, before the transaction. Raises StoreError."""
+    wished = attributes is not None and attributes.keeps_by_lfs(put.path)
+
+    def is_large_here(size: int) -> bool:
+        return is_large(put.path, size) or (wished and size > 0)
+
     content, blob = put.content, None
     if isinstance(content, Stored):
-        if is_large(put.path, content.blob.size):
+        if is_large_here(content.blob.size):
             blob = content.blob
         else:
             content = Inline(read_range(content.blob, 0, content.blob.size))
     elif isinstance(content, OnDisk):
-        if is_large(put.path, content.file.stat().st_size):
+        if is_large_here(content.file.stat().st_size):
             blob = store_file(content.file)
         else:
             content = Inline(content.file.read_bytes())
-    elif is_large(put.path, len(content.data)):
+    elif is_large_here(len(content.data)):
         blob = store_bytes(content.data)
     if blob is not None:
         body = gitformat.pointer(blob.sha256, blob.size)

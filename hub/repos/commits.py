@@ -14,7 +14,8 @@ from hub import rights
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.activity.record import record
-from hub.repos import cards, changes, gitformat, policy, trees
+from hub.repos import attributes, cards, changes, gitformat, policy, trees
+from hub.repos.attributes import Attributes
 from hub.repos.changes import Change, Delete, DeleteFolder, Put, Ready
 from hub.repos.models import DEFAULT_BRANCH, ZERO_SHA, Commit, GitObject, Kind, ObjectKind, Ref, Repo
 from hub.store.models import Blob, BlobState
@@ -84,7 +85,7 @@ def commit(
     """
     ref_name = full_ref(branch)
     require_right(actor, repo, ref_name)
-    ready = _prepare(changes_)
+    ready = _prepare(changes_, _attributes(repo, ref_name, changes_))
     with transaction.atomic():
         ref = _locked_ref(repo, ref_name)
         head = Commit.objects.get(repo=repo, sha=ref.target) if ref.target != ZERO_SHA else None
@@ -173,7 +174,7 @@ def require_right(actor: Actor, repo: Repo, ref_name: str) -> None:
         rights.require(actor, rights.Verb.WRITE, repo)
 
 
-def _prepare(changes_: Sequence[Change]) -> dict[str, Ready]:
+def _prepare(changes_: Sequence[Change], wishes: Attributes | None = None) -> dict[str, Ready]:
     """Check every file, then store the bytes. Nothing is stored if one file is refused."""
     puts = [change for change in changes_ if isinstance(change, Put)]
     if len(changes_) > settings.LIMITS["commit_files"]:
@@ -184,7 +185,22 @@ def _prepare(changes_: Sequence[Change]) -> dict[str, Ready]:
         policy.check_candidate(changes.candidate(put))
         if put.path.lower() == "readme.md":
             cards.check(put.path, changes.candidate(put))
-    return {put.path: changes.make_ready(put) for put in puts}
+    return {put.path: changes.make_ready(put, wishes) for put in puts}
+
+
+def _attributes(repo: Repo, ref_name: str, changes_: Sequence[Change]) -> Attributes | None:
+    """What the repo's .gitattributes will say after these changes."""
+    puts = [change for change in changes_ if isinstance(change, Put)]
+    own = next((put for put in reversed(puts) if put.path == attributes.NAME), None)
+    if own is not None:
+        return Attributes.parse(changes.candidate(own).read(0, attributes.MAX_BYTES))
+    if not puts:
+        return None
+    try:
+        file = trees.get_file(repo, trees.resolve_commit(repo, ref_name), attributes.NAME)
+    except (trees.RevisionNotFound, trees.EntryNotFound):
+        return None
+    return Attributes.parse(file.data)
 
 
 def _locked_ref(repo: Repo, name: str) -> Ref:

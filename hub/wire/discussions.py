@@ -40,11 +40,12 @@ def list_discussions(request: WireRequest, repokind: str, owner: str, name: str)
 
 @door("POST", limit="write")
 def open_discussion(request: WireRequest, repokind: str, owner: str, name: str) -> HttpResponse:
-    """`POST …/discussions` `{title, description, pullRequest}`: an empty draft, whose ref exists at once."""
+    """`POST …/discussions` `{title, description, pullRequest}`: an empty draft, whose ref exists at once.
+
+    What other hubs call a discussion is here a change request to which nothing has been proposed yet.
+    """
     require_account(request)
     repo, body = find_repo(request, repokind, owner, name), read_json(request)
-    if not flag(body.get("pullRequest")):
-        raise WireError(501, "Discussions here belong to a change request: open one with create_pull_request.")
     begin(request, repo)
     row = change_requests.open_change_request(
         actor=request.actor, repo=repo, title=text_of(body, "title"), description=text_of(body, "description"),

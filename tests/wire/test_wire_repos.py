@@ -211,3 +211,28 @@ def test_the_upstream_answers_for_owners_unknown_here(people: People, settings: 
         assert Client().get(address).status_code == 401, address
     assert Client().post("/api/models/stranger/x/preupload/main", b"{}", content_type=JSON).status_code == 401
     assert Account.objects.count() == 5
+
+
+def test_files_that_gitattributes_names_are_kept_by_lfs(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"a.txt": b"plain"})
+    put(people.alice, repo, {".gitattributes": b"*.jsonl filter=lfs diff=lfs merge=lfs -text\n", "one.jsonl": b"{}\n"})
+    put(people.alice, repo, {"two.jsonl": b"{}\n{}\n", "empty.jsonl": b"", "b.txt": b"plain"})
+    rows = Client().get("/api/models/alice/x/tree/main").json()
+    assert {row["path"] for row in rows if "lfs" in row} == {"one.jsonl", "two.jsonl"}
+    assert Client().get("/alice/x/resolve/main/two.jsonl").status_code == 302
+
+
+def test_a_discussion_is_a_change_request_without_a_proposal(people: People) -> None:
+    put(people.alice, make_repo(people.alice, "x"), {"a.txt": b"1"})
+    made = post(
+        as_(people.charlie), "/api/models/alice/x/discussions", title="Why?", description="I wonder", pullRequest=False
+    )
+    assert (made.status_code, made.json()["status"], made.json()["num"]) == (201, "draft", 1)
+    details = Client().get("/api/models/alice/x/discussions/1?diff=1").json()
+    assert (details["title"], details["diff"], details["events"][0]["data"]["latest"]["raw"]) == (
+        "Why?",
+        "",
+        "I wonder",
+    )
+    assert post(as_(people.alice), "/api/models/alice/x/discussions/1/merge").status_code == 409
