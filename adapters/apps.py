@@ -10,6 +10,7 @@ class AdaptersConfig(AppConfig):
     def ready(self) -> None:
         from adapters.answering.line import CannotAnswer, NobodyAnswers
         from adapters.catalog import intake, publishing
+        from adapters.routing.declaration import RoutingFault
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
         from hub.pages.errors import register_error
@@ -18,8 +19,10 @@ class AdaptersConfig(AppConfig):
 
         register_error(NobodyAnswers, 503, "nobody_answers")
         register_error(CannotAnswer, 422, "cannot_answer")
+        register_error(RoutingFault, 422, "routing")
         register_validator(intake.validate)
         register_published(publishing.on_commit)
         register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))
         register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))
         register(JobKind("adapters.embed", "adapters.catalog.placing:run", Queue.HEAVY))
+        register(JobKind("adapters.map", "adapters.catalog.mapping:run", Queue.HEAVY))

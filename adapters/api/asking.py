@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,6 +13,8 @@ from rest_framework.response import Response
 
 from adapters.answering import line
 from adapters.api.relatives import NearRow
+from adapters.api.search import QUERY
+from adapters.catalog.exporting import export_router
 from adapters.search.filters import FACETS, Filters
 from adapters.search.relatives import near_examples
 from hub.rest.door import Door
@@ -160,6 +163,16 @@ class AboutDoor(Door):
         if found is None:
             raise line.NobodyAnswers("No inference worker has ever run here. Start the hub with `manage.py up`.")
         return Response(found)
+
+
+class ExportDoor(Door):
+    @extend_schema(parameters=QUERY, responses={(200, "application/octet-stream"): bytes}, summary="Export the router")
+    def get(self, request: Request) -> HttpResponse:
+        """One safetensors file with the example vectors of the adapters of a search, to route without the hub."""
+        data = export_router(self.actor, Filters.from_query(request.query_params))
+        response = HttpResponse(data, content_type="application/octet-stream")
+        response["Content-Disposition"] = 'attachment; filename="router.safetensors"'
+        return response
 
 
 def checked_vectors(body: dict[str, Any], known: dict[str, Any]) -> Any:

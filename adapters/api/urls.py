@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from adapters.api import asking, compare, inside, known, relatives, search
+from adapters.api import asking, compare, inside, known, mapping, relatives, search
 from hub.rest.urls import in_every_repo
 
 urlpatterns = [
@@ -13,6 +13,8 @@ urlpatterns = [
     path("predict", asking.PredictDoor.as_view()),
     path("nearest", asking.NearestDoor.as_view()),
     path("placing", asking.AboutDoor.as_view()),
+    path("router", asking.ExportDoor.as_view()),
+    path("map", mapping.MapDoor.as_view()),
     *in_every_repo(
         (
             ("/facts", known.FactsDoor),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from django.db import transaction
 
-from adapters.catalog import encoder, examples, kinship, local
+from adapters.catalog import encoder, examples, kinship, local, mapping
 from adapters.embeddings import question, task2vec, texts, tuned
 from adapters.embeddings.declaration import EmbeddingFault, Material, Method, Placed
 from adapters.embeddings.updates import read_update
@@ -77,6 +77,7 @@ def write(repo: Repo, commit: Commit, made: Placement, job: Job | None) -> None:
             row.job = job
         Embedding.objects.bulk_create(made.rows)
         Kinship.objects.bulk_create(made.kin, ignore_conflicts=True)
+        mapping.lay_in(repo)
         placed = ", ".join(row.method for row in made.rows) or "nothing"
         write_check(
             repo=repo, sha=commit.sha, name="placed", verdict="warn" if made.notes else "pass",

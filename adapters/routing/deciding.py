@@ -36,7 +36,7 @@ def decide(
         raise RoutingFault("An input's vector is zero or not finite. Encode the input again.")
     chosen = library.positions if candidates is None else np.asarray(candidates, np.int64)
     if "texts" in router.needs:
-        chosen = np.asarray([place for place in chosen if len(library.at(int(place)).rows)], np.int64)
+        chosen = chosen[library.counts[chosen] > 0]
         chosen = library.shortlist(vectors, chosen)
     if "weights" in router.needs:
         chosen = np.asarray([place for place in chosen if library.at(int(place)).weights], np.int64)

@@ -46,6 +46,8 @@ class Library:
         self._at: dict[str, int] = {}
         self.centres = np.zeros((0, width), np.float32)
         self.usual = np.zeros((0, 2), np.float32)
+        self.counts = np.zeros(0, np.int64)
+        self._empty: list[int] = []
         self._scatter = np.zeros((width, width), np.float64)
         self._degrees = 0
         self._precision: Array | None = None
@@ -83,6 +85,7 @@ class Library:
         self.remove(profile.name)
         place = self._free()
         self.profiles[place], self._at[profile.name] = profile, place
+        self.counts[place] = len(rows)
         if len(rows):
             mean = rows.mean(axis=0)
             self.centres[place] = mean / max(float(np.linalg.norm(mean)), 1e-9)
@@ -102,7 +105,8 @@ class Library:
             return
         profile = self.at(place)
         self.profiles[place] = None
-        self.centres[place], self.usual[place] = 0, np.nan
+        self.centres[place], self.usual[place], self.counts[place] = 0, np.nan, 0
+        self._empty.append(place)
         self._learn(profile, -1)
 
     def best_cosines(self, vectors: Array, candidates: Array, count: int = NEIGHBOURS) -> Array:
@@ -119,7 +123,7 @@ class Library:
 
     def shortlist(self, vectors: Array, candidates: Array, most: int = SHORTLIST) -> Array:
         """The candidates whose centres are nearest to any of the inputs, when scoring all would be slow."""
-        if len(candidates) <= most or sum(len(self.at(int(place)).rows) for place in candidates) <= EXACT_ROWS:
+        if len(candidates) <= most or int(self.counts[candidates].sum()) <= EXACT_ROWS:
             return candidates
         cosines = vectors @ self.centres[candidates].T
         kept = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
@@ -150,14 +154,14 @@ class Library:
         self._precision = None
 
     def _free(self) -> int:
-        taken = set(self._at.values())
-        if len(taken) < len(self.profiles):
-            return next(place for place in range(len(self.profiles)) if place not in taken)
+        if self._empty:
+            return self._empty.pop()
         self.profiles.append(None)
         if len(self.profiles) > len(self.centres):
             more = max(64, len(self.centres))
             self.centres = np.concatenate([self.centres, np.zeros((more, self.width), np.float32)])
             self.usual = np.concatenate([self.usual, np.full((more, 2), np.nan, np.float32)])
+            self.counts = np.concatenate([self.counts, np.zeros(more, np.int64)])
         return len(self.profiles) - 1
 
 

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 NAVIGATION = (
     ("Browse", "/browse"),
     ("Tasks", "/tasks"),
+    ("Map", "/map"),
     ("Teach", "/teach"),
     ("Ask", "/ask"),
     ("Merge", "/merge"),

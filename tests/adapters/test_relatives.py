@@ -85,3 +85,20 @@ def test_vectors_made_from_a_private_task_stay_private(people: People, tmp_path:
     publish(people.alice, "open-adapter", folder)
     assert "open-adapter" in names("alice", people, "open-task", "texts")
     assert names("bob", people, "open-task", "texts") == []
+
+
+def test_the_map_shows_what_one_may_see(people: People, tmp_path: Path) -> None:
+    from adapters.models import MapPoint
+    from adapters.search.map import points
+
+    for name, words, private in (
+        ("films", "The actors in this film", False), ("food", "Cook rice", False), ("secret-films", "The plot", True),
+    ):  # fmt: skip
+        publish(people.alice, name, write_task(tmp_path / name, words), kind=Kind.TASK, private=private)
+    seen = {point.repo.name for point in points(people.actor("charlie"))}
+    assert seen == {"films", "food"}
+    assert {point.repo.name for point in points(people.actor("alice"))} == {"films", "food", "secret-films"}
+    assert not MapPoint.objects.get(repo__name="secret-films").fitted
+    before = dict(MapPoint.objects.filter(fitted=True).values_list("repo__name", "x"))
+    publish(people.alice, "secret-more", write_task(tmp_path / "more", "Another plot"), kind=Kind.TASK, private=True)
+    assert before == dict(MapPoint.objects.filter(fitted=True).values_list("repo__name", "x"))

@@ -10,12 +10,15 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from adapters.answering import line
+from adapters.routing.artefact import unpack
+from hub.accounts.actor import NOBODY
 from hub.repos.models import Repo
 from tests.answering import animals, answering, make_specialists
 from tests.people import People, make_people
 from tests.pure.tiny_models import opinions
 from tests.world import client
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 MOOD, ANIMAL = "the good dog runs fast", "red green blue warm cold cat : 3"
 
 
@@ -41,6 +44,7 @@ def test_asking(asked: People) -> None:
     hints_routers_and_ways_to_apply(nobody)
     bad_questions_get_sentences(nobody)
     near_to_pasted_examples(nobody)
+    an_exported_router_chooses_alike(nobody)
     chat_by_router_adapter_and_base(nobody)
     openai_errors(nobody)
     a_deleted_specialist_is_no_candidate(asked)
@@ -122,6 +126,23 @@ def near_to_pasted_examples(nobody: APIClient) -> None:
     for body in ({"vectors": vectors, "probe": "f" * 64}, {"vectors": [[1.0]], "probe": about["encoder"]},
                  {"vectors": [[0.0] * about["width"]], "probe": about["encoder"]}, {}):  # fmt: skip
         post(nobody, "/nearest", body, 400)
+
+
+def an_exported_router_chooses_alike(nobody: APIClient) -> None:
+    data = nobody.get("/api/v1/router").content
+    assert b"secret" not in data
+    shelf, told = unpack(data)
+    assert [row["name"] for row in told["specialists"]] == ["alice/animals", "alice/mood"]
+    vectors = np.asarray(line.ask("encode", NOBODY, {"texts": [MOOD, ANIMAL]})["vectors"])
+    ours = shelf.best_cosines(vectors.astype(np.float32), shelf.positions)
+    theirs = post(nobody, "/route", {"texts": [MOOD, ANIMAL], "router": "best_five"})["decisions"]
+    assert [float(row.max()) for row in ours] == pytest.approx([row["choices"][0]["score"] for row in theirs], abs=2e-3)
+    example = README.read_text().split("```python\n# route.py")[1].split("```")[0]
+    space: dict = {}
+    exec("# route.py" + example.split("if __name__")[0], space)
+    router = space["load"](data)
+    assert [space["route"](router, vector)[0][0] for vector in vectors.tolist()] == ["alice/mood", "alice/animals"]
+    assert nobody.get("/api/v1/router?owner=nobody").status_code == 422
 
 
 def chat(who: APIClient, status: int = 200, **body):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from adapters.embeddings.declaration import unit
 from adapters.embeddings.updates import Update
 from adapters.routing import DEFAULT, Hint, Library, Profile, Query, RoutingFault, routers
+from adapters.routing.artefact import pack, unpack
 from adapters.routing.deciding import decide, fit
 from adapters.routing.profiles import top_mean, usual_scores
 from adapters.routing.weights_only import answers, maps
@@ -171,6 +173,20 @@ def test_a_shortlist_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(kept) == profiles.SHORTLIST
     agreed = np.mean([best(shelf, DEFAULT, asked[n : n + 1])[0] == exact[n] for n in range(20)])
     assert agreed >= 0.95
+
+
+def test_a_packed_router_is_the_same_router() -> None:
+    shelf = library()
+    data = pack([({"name": f"s{n}", "labels": ["a", "b"]}, cloud(n)) for n in range(4)], "e" * 64)
+    again, told = unpack(data)
+    assert told["encoder"] == "e" * 64 and again.at(0).labels == ("a", "b")
+    asked = np.stack([cloud(n, 40)[30] for n in range(4)])
+    assert best(again, DEFAULT, asked) == best(shelf, DEFAULT, asked)
+    for bad in (b"", b"x" * 40, data[:100], save({"vectors": np.ones((2, 3))})):
+        with pytest.raises(RoutingFault, match="xport"):
+            unpack(bad)
+    with pytest.raises(RoutingFault, match="no specialist"):
+        pack([], "")
 
 
 def test_bad_vectors_are_refused() -> None:

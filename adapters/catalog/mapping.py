@@ -1,0 +1,80 @@
+"""The map: new heads are laid in beside their nearest, and the job `adapters.map` draws it anew when it has grown.
+
+Only public repos shape the drawing, so nobody can tell from it that a private one is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Q
+
+from adapters.embeddings.layout import lay_into, lay_out
+from adapters.models import Embedding, MapPoint
+from hub.jobs.queue import enqueue
+from hub.jobs.running import Running
+from hub.repos.models import Repo
+
+METHOD = "texts"
+GROWN = 0.5
+"""The map is drawn anew when as many public points as this share of it were laid in since."""
+MOST = 20_000
+
+
+def lay_in(repo: Repo) -> None:
+    """Give a newly placed repo its point, moving nobody, and ask for a new drawing when many came. In a transaction."""
+    row = Embedding.objects.filter(repo=repo, method=METHOD).select_related("source").first()
+    MapPoint.objects.filter(repo=repo).delete()
+    if row is None:
+        return
+    fitted = list(_public().filter(fitted=True, embedding__probe=row.probe).select_related("embedding")[:MOST])
+    drawn = np.asarray([list(point.embedding.vector) for point in fitted], np.float32)
+    points = np.asarray([[point.x, point.y] for point in fitted])
+    x, y = lay_into(np.asarray(list(row.vector), np.float32), drawn, points, seed=repo.pk.int % 2**32)
+    layout = fitted[0].layout if fitted else 0
+    MapPoint.objects.create(repo=repo, embedding=row, x=x, y=y, layout=layout)
+    laid = _public().filter(fitted=False).count()
+    if laid > GROWN * len(fitted):
+        enqueue(
+            "adapters.map", title="Draw the map anew", arguments={}, key=f"map:{layout}:{len(fitted)}:{laid}",
+        )  # fmt: skip
+
+
+def run(running: Running) -> dict[str, Any]:
+    """The job: draw all public points anew, starting from where they are; others are laid in again."""
+    rows = list(_public_rows().select_related("repo")[:MOST])
+    if not rows:
+        return {"points": 0}
+    probe = max({row.probe for row in rows}, key=[row.probe for row in rows].count)
+    rows = [row for row in rows if row.probe == probe]
+    known = {point.repo_id: (point.x, point.y) for point in MapPoint.objects.filter(fitted=True)}
+    start = np.asarray([known.get(row.repo_id, (np.nan, np.nan)) for row in rows])
+    vectors = np.asarray([list(row.vector) for row in rows], np.float32)
+    running.progress(0, 1, f"Arranging {len(rows)} points")
+    points = lay_out(vectors, start if known else None)
+    with running.adopt(), transaction.atomic():
+        layout = (MapPoint.objects.order_by("-layout").values_list("layout", flat=True).first() or 0) + 1
+        others = list(
+            Embedding.objects.filter(method=METHOD, probe=probe).exclude(pk__in=[row.pk for row in rows])[:MOST]
+        )
+        MapPoint.objects.all().delete()
+        made = [
+            MapPoint(repo_id=row.repo_id, embedding=row, x=float(x), y=float(y), layout=layout, fitted=True)
+            for row, (x, y) in zip(rows, points, strict=True)
+        ]
+        for row in others:
+            x, y = lay_into(np.asarray(list(row.vector)), vectors, points, seed=row.repo_id.int % 2**32)
+            made.append(MapPoint(repo_id=row.repo_id, embedding=row, x=x, y=y, layout=layout))
+        MapPoint.objects.bulk_create(made)
+    return {"points": len(made), "layout": layout}
+
+
+def _public_rows() -> Any:
+    open_source = Q(source=None) | Q(source__private=False)
+    return Embedding.objects.filter(open_source, method=METHOD, repo__private=False).order_by("pk")
+
+
+def _public() -> Any:
+    return MapPoint.objects.filter(embedding__in=_public_rows())
