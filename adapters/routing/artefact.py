@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 def pack(entries: Sequence[tuple[dict[str, Any], Any]], encoder: str) -> bytes:
-    """One file from pairs (what is told of a specialist, with its `name`; its unit rows (K, d)). Raises RoutingFault."""
+    """One file from pairs (what is told of a specialist, `name` at least; its unit rows). Raises RoutingFault."""
     if not entries:
         raise RoutingFault("There is no specialist with example vectors to export.")
     rows = [np.asarray(vectors, np.float16) for _, vectors in entries]
