@@ -36,6 +36,7 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.statistics", "merges.work.measuring:run", Queue.HEAVY))
         register(JobKind("merges.threeway.preview", "merges.work.reconciling:preview"))
         register(JobKind("merges.threeway.merge", "merges.work.reconciling:run", Queue.HEAVY))
+        register(JobKind("merges.advise", "merges.work.advising:run", Queue.HEAVY))
         register(JobKind("merges.teach", "merges.work.teaching.running:run", Queue.HEAVY))
         register(JobKind("merges.compare_teaching", "merges.work.teaching.comparing:run", Queue.HEAVY))
         register(JobKind("merges.evaluate", "merges.work.judging:run", Queue.HEAVY))

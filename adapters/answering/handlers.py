@@ -10,7 +10,8 @@ from adapters.answering.predicting import Predictor
 from adapters.answering.residents import Residents
 from adapters.answering.shelf import Shelf
 from adapters.answering.worker import Handler, Worker
-from adapters.embeddings import methods, texts
+from adapters.embeddings import methods, question, texts
+from adapters.embeddings.updates import sketch
 from hub.accounts.actor import Actor
 
 
@@ -23,12 +24,22 @@ def make_worker() -> Worker:
 
     def encode(_actor: Actor, payload: dict[str, Any]) -> dict[str, Any]:
         rows = shelf.encode(checked(payload.get("texts")))
-        return {"vectors": [[round(float(value), 6) for value in row] for row in rows], "probe": shelf.identity}
+        made: dict[str, Any] = {"vectors": rounded(rows), "probe": shelf.identity, "version": texts.METHOD.version}
+        if payload.get("labels"):
+            head = question.fit_head(rows, list(payload["labels"]))
+            made |= {"head": rounded(head), "question": sketch(question.operator(head)).tolist()}
+            made["question_version"] = question.METHOD.version
+        return made
 
     handlers: dict[str, Handler] = {
         "route": chooser.answer, "predict": predictor.answer, "chat": chatter.answer, "encode": encode,
     }  # fmt: skip
     return Worker(handlers, described(shelf, chooser))
+
+
+def rounded(rows: Any) -> list[list[float]]:
+    """Rows of numbers as JSON carries them."""
+    return [[round(float(value), 6) for value in row] for row in rows]
 
 
 def described(shelf: Shelf, chooser: Chooser) -> dict[str, Any]:

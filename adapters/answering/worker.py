@@ -17,6 +17,7 @@ from django.db import close_old_connections
 
 from adapters.answering import line
 from adapters.answering.line import ABOUT, ALIVE, ALIVE_SECONDS, ANSWER, ASKS, GONE, KEPT_SECONDS, CannotAnswer
+from adapters.embeddings.declaration import EmbeddingFault
 from adapters.routing.declaration import RoutingFault
 from adapters.runtime.errors import RuntimeFault
 from hub.accounts.actor import NOBODY, Actor
@@ -25,7 +26,7 @@ from hub.store.objects import StoreError
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Actor, dict[str, Any]], Any]
-REFUSALS = (CannotAnswer, RoutingFault, RuntimeFault)
+REFUSALS = (CannotAnswer, EmbeddingFault, RoutingFault, RuntimeFault)
 
 
 class Worker:

@@ -90,6 +90,14 @@ def near_examples(
     return sorted((_by_texts(asked, row) for row in rows), key=lambda found: -found.score)[:most]
 
 
+def nearest_question(
+    actor: Actor, asked: Embedding, sketch: Any, filters: Filters | None = None, most: int = 8
+) -> list[Relative]:
+    """The repos whose question is nearest to one that is not stored; `asked` carries its head in `rows`."""
+    rows = nearest_rows(actor, asked, sketch, filters, exclude=None, most=max(CANDIDATES, most))
+    return sorted((_by_question(asked, row) for row in rows), key=lambda found: -found.score)[:most]
+
+
 def nearest_rows(
     actor: Actor, like: Embedding, vector: Any, filters: Filters | None, *, exclude: Repo | None, most: int
 ) -> list[Embedding]:

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from hub.rest.urls import in_every_repo
-from merges.api import boards, comparisons, evaluations, merges, methods, teachings, threeway
+from merges.api import advice, boards, comparisons, evaluations, merges, methods, teachings, threeway
 
 urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("merge-comparisons/<int:comparison>", comparisons.ComparisonDoor.as_view()),
     path("merge-comparisons/<int:comparison>/publish", comparisons.WinnerDoor.as_view()),
     path("statistics", comparisons.StatisticsDoor.as_view()),
+    path("advice", advice.AdviceDoor.as_view()),
     path("merges", merges.MergesDoor.as_view()),
     path("merges/<int:merge>", merges.MergeDoor.as_view()),
     path("evaluations", evaluations.EvaluationsDoor.as_view()),

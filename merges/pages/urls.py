@@ -11,6 +11,7 @@ from django.views.generic import RedirectView
 
 from hub.wire import converters
 from merges.pages import (
+    advising,
     asking,
     browse,
     compare,
@@ -65,6 +66,7 @@ urlpatterns = [
     path("browse", browse.browse, name="browse"),
     path("tasks", browse.browse, {"kind": "task"}, name="tasks"),
     path("ask", asking.ask, name="ask"),
+    path("advice", advising.page, name="advice"),
     path("map", mapping.page, name="map"),
     path("merge", merging.merge, name="merge"),
     path("merge/preview", lab.preview),

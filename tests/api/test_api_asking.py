@@ -12,9 +12,11 @@ from rest_framework.test import APIClient
 from adapters.answering import line
 from adapters.routing.artefact import unpack
 from hub.accounts.actor import NOBODY
+from hub.jobs.models import Job
 from hub.repos.models import Repo
 from tests.answering import animals, answering, make_specialists
 from tests.people import People, make_people
+from tests.publishing import do_jobs
 from tests.pure.tiny_models import opinions
 from tests.world import client
 
@@ -45,6 +47,7 @@ def test_asking(asked: People) -> None:
     bad_questions_get_sentences(nobody)
     near_to_pasted_examples(nobody)
     an_exported_router_chooses_alike(nobody)
+    advice_in_two_steps(asked)
     chat_by_router_adapter_and_base(nobody)
     openai_errors(nobody)
     a_deleted_specialist_is_no_candidate(asked)
@@ -126,6 +129,32 @@ def near_to_pasted_examples(nobody: APIClient) -> None:
     for body in ({"vectors": vectors, "probe": "f" * 64}, {"vectors": [[1.0]], "probe": about["encoder"]},
                  {"vectors": [[0.0] * about["width"]], "probe": about["encoder"]}, {}):  # fmt: skip
         post(nobody, "/nearest", body, 400)
+
+
+def advice_in_two_steps(people: People) -> None:
+    examples = [{"text": row.text, "label": row.label} for row in opinions(16, start=5)]
+    for who in (client(), client(people.charlie)):
+        told = post(who, "/advice", {"examples": examples})
+        assert "secret" not in json.dumps(told)
+        assert told["start_from"][0]["repo"] == "alice/mood" and told["start_from"][0]["same_labels"]
+        assert told["use"]["repo"] == "alice/mood" and "as it is" in told["verdict"] and told["job"] is None
+    measured = post(client(people.charlie), "/advice", {"examples": examples, "measure": True})
+    do_jobs()
+    result = Job.objects.get(pk=measured["job"]).result
+    assert {row["name"] for row in result["tried"]} >= {"base", "alice/mood"} and result["why"]
+    post(client(), "/advice", {"examples": examples, "measure": True}, 422)
+    for bad in (
+        [],
+        examples[:3],
+        [{**row, "label": "x"} for row in examples],
+        [*examples[:8], {"text": " ", "label": "y"}],
+    ):
+        assert nobody_is_told(bad) in (400, 422)
+    post(client(), "/advice", {"examples": examples, "base": "no/base"}, 422)
+
+
+def nobody_is_told(examples: list[dict]) -> int:
+    return client().post("/api/v1/advice", {"examples": examples}, format="json").status_code
 
 
 def an_exported_router_chooses_alike(nobody: APIClient) -> None:

@@ -114,6 +114,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "predict": ("POST", "asked"),
     "nearest": ("POST", "asked"),
     "placing": ("GET", "asked"),
+    "advice": ("POST", "asked"),
     "router": ("GET", "asked"),
     "recipes/lint": ("POST", "public"),
     "recipes/preview": ("POST", "public"),
