@@ -124,7 +124,8 @@ def _adding(down: torch.Tensor, up: torch.Tensor, which: torch.Tensor) -> Any:
     a, b = down[which].transpose(1, 2), up[which].transpose(1, 2)
 
     def hook(_module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return output + torch.bmm(torch.bmm(inputs[0], a), b)
+        values = inputs[0] if inputs[0].dim() == 3 else inputs[0].unsqueeze(1)  # a pooler reads one vector a row
+        return output + torch.bmm(torch.bmm(values, a), b).reshape(output.shape)
 
     return hook
 

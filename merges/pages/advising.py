@@ -28,7 +28,8 @@ def page(request: HttpRequest) -> HttpResponse:
                 raise
             status, _code, error = known
     context = {"asked": request.POST, "advice": advice, "error": error}
-    return render(request, "work/advice.html", context, status=status)
+    shown = 200 if request.headers.get("HX-Request") else status  # htmx swaps in only what succeeded
+    return render(request, "work/advice.html", context, status=shown)
 
 
 def read_examples(text: str) -> list[dict[str, str]]:

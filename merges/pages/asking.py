@@ -42,7 +42,7 @@ def ask(request: HttpRequest) -> HttpResponse:
             "asked": asked, "told": told, "error": error, "bases": bases, "routers": about.get("routers", []),
             "ways": WAYS, "apply": asked.get("apply", "best"), "nobody": not about,
         },
-        status=status,
+        status=200 if request.headers.get("HX-Request") else status,  # htmx swaps in only what succeeded
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one": {},
         "two": {"rank": 2, "seed": 2},
         "scaled": {"rslora": True, "seed": 3},
+        "wide": {"target_modules": ("query", "dense")},
         "vectors": {"method": "ia3"},
     }
     for name, changes in ways.items():
@@ -41,11 +42,11 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_mixed_batch_equals_one_adapter_at_a_time(taught: dict[str, Path]) -> None:
     runtime = Runtime(taught["base"], max_length=32)
     mixed = MixedBatches(runtime)
-    names = ("one", "two", "scaled")
+    names = ("one", "two", "scaled", "wide")
     for name in names:
         runtime.attach(name, taught[name])
         assert mixed.add(name, read_adapter(taught[name])) and mixed.labels(name) == ("no", "yes")
-    asked = [names[n % 3] for n in range(len(TEXTS))]
+    asked = [names[n % 4] for n in range(len(TEXTS))]
     found = mixed.logits(TEXTS, asked, batch_size=4)
     for text, name, logits in zip(TEXTS, asked, found, strict=True):
         assert logits == pytest.approx(runtime.logits([text], name)[0], abs=2e-5)
