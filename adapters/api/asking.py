@@ -63,7 +63,7 @@ class ChoiceRow(Shape):
     nearest = NearestRow(many=True)
 
 
-class DecisionRow(Shape):
+class RoutedRow(Shape):
     none = serializers.BooleanField(help_text="Even the best specialist does not look made for this input.")
     choices = ChoiceRow(many=True)
 
@@ -72,7 +72,7 @@ class RouteAnswer(Shape):
     router = serializers.CharField()
     candidates = serializers.IntegerField()
     seconds = serializers.FloatField(help_text="For deciding, after encoding.")
-    decisions = DecisionRow(many=True)
+    decisions = RoutedRow(many=True)
 
 
 class Spoken(Shape):

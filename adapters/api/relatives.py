@@ -24,7 +24,7 @@ NARROW = [
 ]
 
 
-class PairRow(Shape):
+class EvidenceRow(Shape):
     one = serializers.CharField(help_text="An example or label of this repo, or the place in the base.")
     other = serializers.CharField(help_text="The nearest example or label of the other; empty for places.")
     cosine = serializers.FloatField()
@@ -40,7 +40,7 @@ class NearRow(Shape):
     licence = serializers.CharField(source="repo.card.license", default=None)
     score = serializers.FloatField()
     exact = serializers.BooleanField()
-    evidence = PairRow(many=True)
+    evidence = EvidenceRow(many=True)
 
 
 class NearList(Shape):
