@@ -20,7 +20,7 @@ from hub.rest.shapes import Shape
 from merges.api.methods import RecipeBody
 from merges.models import Merge
 from merges.work.merging import ask_for_merge
-from merges.work.showing import recipe_for
+from merges.work.showing import recipe_for, report_for
 
 
 class MergeOrder(RecipeBody):
@@ -42,7 +42,7 @@ class MergeRow(Shape):
 
 class MergeDetail(MergeRow):
     recipe = serializers.DictField(source="shown_recipe")
-    report = serializers.DictField()
+    report = serializers.DictField(source="shown_report")
     error = serializers.CharField(source="job.error")
 
 
@@ -81,6 +81,7 @@ class MergesDoor(Listing):
 def detail(door: Door, merge: Merge) -> dict[str, Any]:
     """One merge for this actor."""
     merge.shown_recipe = recipe_for(door.actor, merge)  # type: ignore[attr-defined]
+    merge.shown_report = report_for(door.actor, merge)  # type: ignore[attr-defined]
     return dict(MergeDetail(merge).data)
 
 

@@ -24,7 +24,7 @@ from merges.work.comparing import DEFAULT_METHODS, ask_for_comparison, publish_w
 from merges.work.measuring import ESTIMATORS, KINDS, ask_for_statistics
 from merges.work.merging import ask_for_merge, linted
 from merges.work.previewing import preview_of
-from merges.work.showing import recipe_for
+from merges.work.showing import recipe_for, report_for
 
 EXAMPLE = """merge_method: task_arithmetic
 inputs:
@@ -141,7 +141,7 @@ def merge(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if row is None:
         raise Http404("There is no such merge, or you may not see it.")
-    told, shown_recipe = row.report, recipe_for(actor_of(request), row)
+    told, shown_recipe = report_for(actor_of(request), row), recipe_for(actor_of(request), row)
     names = [entry.get("adapter") or entry.get("model") for entry in shown_recipe["inputs"]]
     layers = sorted(told.get("layers", []), key=lambda layer: -layer["norm"])
     scores = Evaluation.objects.visible_to(actor_of(request)).filter(subject=row.repo, subject_sha=row.result_sha)

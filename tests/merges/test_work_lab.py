@@ -18,6 +18,7 @@ from merges.recipes import RecipeError
 from merges.work.comparing import ask_for_comparison, publish_winner
 from merges.work.measuring import ask_for_statistics
 from merges.work.merging import ask_for_merge
+from merges.work.showing import recipe_for, report_for
 from merges.work.subjects import BadRequest
 from tests.merges.test_work_merging import recipe
 from tests.people import People
@@ -65,6 +66,10 @@ def test_lambda_is_chosen_on_validation_and_said(people: People, lab: dict[str, 
     best = max(merge.report["trials"], key=lambda trial: (trial["accuracies"]["acme/moods"], -trial["loss"]))
     assert merge.report["recipe"]["parameters"]["lambda"] == best["settings"]["lambda"]
     raw["select"] = {"tasks": ["acme/moods"], "split": "test"}
+    Repo.objects.filter(name="moods").update(private=True)
+    assert "acme/moods" in str(report_for(actor_for(people.alice), merge))
+    assert "acme/moods" not in str(report_for(actor_for(people.charlie), merge))
+    assert "acme/moods" not in str(recipe_for(actor_for(people.charlie), merge))
     with pytest.raises(RecipeError, match="test split"):
         ask_for_merge(actor=actor_for(people.alice), raw=raw, target="alice/other")
 
@@ -166,6 +171,8 @@ def test_a_run_whose_worker_died_goes_on(
 def test_an_input_that_goes_while_queued_is_said(people: People, lab: dict[str, Repo]) -> None:
     merge = ask_for_merge(actor=actor_for(people.alice), raw=recipe(), target="alice/both")
     Repo.objects.filter(name="adapter-tastes").update(private=True)
+    shown = recipe_for(actor_for(people.alice), merge)["inputs"]
+    assert [entry["adapter"] for entry in shown] == ["bob/adapter-moods", "private"]
     assert "no longer there for you" in ended(merge.job, State.FAILED).error
     other = ask_for_merge(actor=actor_for(people.bob), raw=recipe(), target="bob/both")
     delete_repo(actor=actor_for(people.bob), repo=lab["adapter-tastes"])
