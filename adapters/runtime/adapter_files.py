@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import IA3Config, LoraConfig, PeftConfig
+from peft import IA3Config, LoraConfig, PeftConfig, PromptTuningConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from adapters.runtime.errors import RuntimeFault
 
 PREFIX = "base_model.model."
+PROMPT = "prompt_embeddings"
+MOST_PROMPT_TOKENS = 1024
 PIECES = (".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B", ".lora_magnitude_vector", ".ia3_l")
 PLAIN_NAME = re.compile(r"\^?[\w.-]{1,200}")
 
@@ -44,8 +46,14 @@ def read_adapter(folder: Path, head: Path | None = None) -> AdapterFiles:
     raw = _json(folder / "adapter_config.json")
     if not isinstance(raw, dict):
         raise RuntimeFault("adapter_config.json is not a JSON object. Save the adapter again with save_pretrained().")
+    kind = str(raw.get("peft_type", "")).upper()
     tensors, replaced = {}, {}
     for name, tensor in _tensors(folder / "adapter_model.safetensors").items():
+        if name == PROMPT:
+            tensors[name] = tensor
+            continue
+        if kind == "PROMPT_TUNING" and name.startswith("base_model."):
+            name = PREFIX + name.removeprefix("base_model.")
         if not name.startswith(PREFIX):
             raise RuntimeFault(f"The adapter's tensor {name!r} is not named as peft names it (base_model.model....).")
         if any(piece in name for piece in PIECES):
@@ -63,12 +71,23 @@ def read_adapter(folder: Path, head: Path | None = None) -> AdapterFiles:
 def _config(raw: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> PeftConfig:
     kind = str(raw.get("peft_type", "")).upper()
     if not tensors:
-        raise RuntimeFault("The adapter's weights hold no LoRA or IA3 tensor. Save it again with save_pretrained().")
+        raise RuntimeFault(
+            "The adapter's weights hold no LoRA, IA3 or prompt tensor. Save it again with save_pretrained()."
+        )
     if kind == "LORA":
         return _lora(raw, tensors)
     if kind == "IA3":
         return _ia3(raw, tensors)
-    raise RuntimeFault(f"Adapters of type {kind or 'none'} cannot be run here yet. Use LoRA or IA3.")
+    if kind == "PROMPT_TUNING":
+        return _prompt(tensors)
+    raise RuntimeFault(f"Adapters of type {kind or 'none'} cannot be run here yet. Use LoRA, IA3 or prompt tuning.")
+
+
+def _prompt(tensors: Mapping[str, torch.Tensor]) -> PromptTuningConfig:
+    prompt = tensors.get(PROMPT)
+    if prompt is None or prompt.ndim != 2 or not 1 <= len(prompt) <= MOST_PROMPT_TOKENS:
+        raise RuntimeFault("The adapter's weights hold no usable prompt_embeddings. Save it again with peft.")
+    return PromptTuningConfig(num_virtual_tokens=len(prompt), token_dim=int(prompt.shape[1]), inference_mode=True)
 
 
 def _lora(raw: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> LoraConfig:

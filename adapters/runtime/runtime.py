@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from peft import PeftModel, set_peft_model_state_dict
+from peft import (
+    PeftConfig,
+    PeftModel,
+    PeftModelForCausalLM,
+    PeftModelForSequenceClassification,
+    PeftType,
+    set_peft_model_state_dict,
+)
 from torch.func import functional_call
 
-from adapters.runtime.adapter_files import PREFIX, AdapterFiles, read_adapter
+from adapters.runtime.adapter_files import PREFIX, PROMPT, AdapterFiles, read_adapter
 from adapters.runtime.bases import family_of, first_line, load_model, load_tokenizer, longest_input
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.likelihood import label_log_likelihoods, token_rows
@@ -22,6 +30,7 @@ from adapters.runtime.quiet import choose_device, quiet_and_offline
 
 Progress = Callable[[int, int, str], None]
 Task = Literal["classify", "generate"]
+HEAD = re.compile(r"\.(?:classifier|score|out_proj)(?:\.modules_to_save\.\w+)?\.weight$")
 
 
 def silent(_done: int, _total: int, _message: str) -> None:
@@ -105,7 +114,9 @@ class Runtime:
         """Attach an adapter that is in memory already. Raises RuntimeFault."""
         if name in self._attached:
             raise RuntimeFault(f"An adapter named {name} is attached already. Detach it first.")
-        key, kind = f"a{next(self._counter)}", str(files.config.peft_type)
+        key = f"a{next(self._counter)}"
+        # Each prompt has a module tree of its own: peft puts prompts before the input in the outermost module.
+        kind = f"prompt-{key}" if files.config.peft_type == PeftType.PROMPT_TUNING else str(files.config.peft_type)
         with quiet_and_offline():
             body = self._inject(kind, key, files)
             self._attached[name] = _Attached(key, kind, {}, files.labels)
@@ -167,6 +178,8 @@ class Runtime:
         Frozen base by default; with an adapter, of the adapted base. `normalise` scales each row to length one.
         """
         model, _ = self._active(adapter)
+        if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+            raise RuntimeFault("A prompt-tuned adapter has no features of its own. Use its outputs, or LoRA or IA3.")
         body = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
 
         def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -279,26 +292,52 @@ class Runtime:
             if body is None:
                 # Own module tree, shared weights: peft allows only one adapter type in a tree.
                 memo = {id(t): t for t in itertools.chain(self._model.parameters(), self._model.buffers())}
-                body = PeftModel(copy.deepcopy(self._model, memo), files.config, key)
+                body = self._body(copy.deepcopy(self._model, memo), files.config, key)
             else:
                 body.add_adapter(key, files.config)
-            result = set_peft_model_state_dict(body, files.tensors, key)
+            unexpected = self._fill(body, key, files.tensors)
         except (ValueError, RuntimeError, KeyError) as error:
             if kind in self._bodies and key in self._bodies[kind].peft_config:
                 self._bodies[kind].delete_adapter(key)
             raise RuntimeFault(f"The adapter does not fit this base: {first_line(error)}") from error
-        if result.unexpected_keys:
-            raise RuntimeFault(f"The adapter does not fit this base: no place for {result.unexpected_keys[0]}.")
+        if unexpected:
+            raise RuntimeFault(f"The adapter does not fit this base: no place for {unexpected[0]}.")
         self._bodies[kind] = body.eval()
         return body
+
+    def _fill(self, body: PeftModel, key: str, tensors: dict[str, torch.Tensor]) -> list[str]:
+        """Copy an adapter's tensors to their places; the names that have none. Raises KeyError, RuntimeError."""
+        if PROMPT not in tensors:
+            return list(set_peft_model_state_dict(body, tensors, key).unexpected_keys)
+        with torch.no_grad():
+            body.prompt_encoder[key].embedding.weight.copy_(tensors[PROMPT])
+        return [name for name in tensors if name != PROMPT]
+
+    def _body(self, model: Any, config: PeftConfig, key: str) -> PeftModel:
+        if config.peft_type != PeftType.PROMPT_TUNING:
+            return PeftModel(model, config, key)
+        width = model.get_input_embeddings().weight.shape[1]
+        if getattr(config, "token_dim", width) != width:
+            raise RuntimeFault(
+                f"The adapter's prompt is {config.token_dim} wide, but the base's embeddings are {width}."
+            )
+        config.task_type = "CAUSAL_LM" if self.task == "generate" else "SEQ_CLS"
+        kind = PeftModelForCausalLM if self.task == "generate" else PeftModelForSequenceClassification
+        return kind(model, config, key).to(self.device)
 
     def _checked(self, body: PeftModel, replaced: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         parameters = dict(body.named_parameters())
         placed = {}
         for name, tensor in replaced.items():
             module, _, leaf = name.rpartition(".")
-            where = name if name in parameters else f"{module}.base_layer.{leaf}"
-            if where not in parameters:
+            plain = f"base_model.{module.removeprefix(PREFIX)}"
+            places = (
+                name,
+                f"{module}.base_layer.{leaf}",
+                *(f"{plain}.modules_to_save.{key}.{leaf}" for key in body.peft_config),
+            )
+            where = next((place for place in places if place in parameters), "")
+            if not where:
                 raise RuntimeFault(f"The base has no parameter {name.removeprefix(PREFIX)} for the adapter to replace.")
             old = parameters[where].shape
             if tensor.shape[1:] != old[1:]:
@@ -345,9 +384,5 @@ def encode(tokenizer: Any, texts: list[str], pairs: list[str] | None, max_length
 
 
 def _head_rows(replaced: dict[str, torch.Tensor]) -> tuple[int, str] | None:
-    found = [
-        (int(tensor.shape[0]), name)
-        for name, tensor in replaced.items()
-        if name.endswith((".classifier.weight", ".score.weight", ".out_proj.weight"))
-    ]
+    found = [(int(tensor.shape[0]), name) for name, tensor in replaced.items() if HEAD.search(name)]
     return found[-1] if found else None

@@ -43,7 +43,7 @@ class TeachingOrder(Shape):
     method = serializers.CharField(required=False, default="auto", max_length=20)
     settings = serializers.DictField(required=False, default=dict, help_text="Numbers instead of the method's own.")
     start = serializers.CharField(
-        required=False, default="auto", max_length=200, help_text="auto, base, or owner/name of a specialist."
+        required=False, default="auto", max_length=200, help_text="auto, base, merge, lorahub, or owner/name."
     )
     seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**31 - 1)
     private = serializers.BooleanField(required=False, allow_null=True, default=None)

@@ -247,7 +247,7 @@ def _conflicts_and_duplicates(looked: Looked, rows: Sequence[Row], earlier: Sequ
             twice.append([row.number for row in group])
         kept.append(group[0])
     for rows_ in conflicts[:10]:
-        where = f"{_rows(rows_)} {_have(rows_)} one text" if len(rows_) > 1 else f"Row {rows_[0]} has a known text"
+        where = f"{_rows(rows_)} {_have(rows_)} the same text" if len(rows_) > 1 else f"Row {rows_[0]} has a known text"
         looked.say("conflict", "warning", f"{where} with different labels; left out until one is chosen.", rows_)
     if len(conflicts) > 10:
         looked.say("conflict", "warning", f"{len(conflicts) - 10} more texts have different labels and are left out.")

@@ -17,6 +17,10 @@ from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
 from adapters.runtime.prompts import prompt_of
 from adapters.runtime.runtime import Progress, Runtime, silent
+from merges.comparing.tuning import Trial as Tried
+from merges.comparing.tuning import search_weights
+from merges.recipes import Recipe, parse
+from merges.running import LocalAdapter, run
 from merges.training.folds import stratified, usable_folds
 from merges.training.settings import Settings
 
@@ -66,6 +70,55 @@ def try_starts(
             if subject is not None:
                 runtime.detach(subject)
     return trials
+
+
+def combine(inputs: Mapping[str, Path], weights: Sequence[float], rank: int, base: Path, output: Path) -> Path:
+    """Σ wᵢΔWᵢ of LoRA adapters at one rank, written to `output`, to begin from. Raises RecipeError."""
+    recipe = parse({
+        "merge_method": "task_arithmetic", "parameters": {"lambda": 1.0}, "output": {"form": "rank", "rank": rank},
+        "inputs": [{"adapter": name, "weight": weight} for name, weight in zip(inputs, weights, strict=True)],
+    })  # fmt: skip
+    run(recipe, [LocalAdapter(name, folder) for name, folder in inputs.items()], output, silent, base=base)
+    return output
+
+
+def search_combination(
+    base: Path,
+    inputs: Mapping[str, Path],
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    labels: Sequence[str],
+    settings: Settings,
+    scratch: Path,
+    progress: Progress = silent,
+    tries: int = 12,
+) -> tuple[list[float], Trial]:
+    """LoraHub's weights on the few examples, without gradients (Huang et al. 2024), and how the result did.
+
+    Every set of weights is merged and scored as the other starts are. Raises RuntimeFault, RecipeError.
+    """
+    runtime = Runtime(base, max_length=settings.max_length)
+    scored: dict[tuple[float, ...], Trial] = {}
+
+    def attempt(recipe: Recipe) -> Tried:
+        weights = [entry.weight for entry in recipe.inputs]
+        number = len(scored)
+        progress(number, tries, f"Trying weights {', '.join(f'{weight:.2f}' for weight in weights)}")
+        folder = combine(inputs, weights, settings.rank, base, scratch / f"tried-{number}")
+        runtime.attach("tried", folder)
+        try:
+            right, n = _score(runtime, "tried", examples, validation, labels, settings)
+        finally:
+            runtime.detach("tried")
+        scored[tuple(weights)] = Trial("lorahub", right, n)
+        return Tried({}, {"examples": right / max(1, n)}, 1 - right / max(1, n))
+
+    recipe = parse({
+        "merge_method": "lorahub", "inputs": [{"adapter": name} for name in inputs], "select": {"tasks": ["examples"]},
+    })  # fmt: skip
+    best, _ = search_weights(recipe, attempt, trials=tries, bound=1.5, penalty=0.05, seed=settings.seed)
+    weights = [entry.weight for entry in best.inputs]
+    return weights, scored[tuple(weights)]
 
 
 def choose(trials: Sequence[Trial]) -> tuple[Trial, str]:

@@ -20,6 +20,7 @@ from merges.models import Evaluation, Teaching
 from merges.work.subjects import BadRequest
 from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
 from merges.work.teaching.data import BadExamples
+from merges.work.teaching.showing import shown_start
 from tests.merges.conftest import write_task
 from tests.people import People
 from tests.publishing import do_jobs, publish
@@ -128,6 +129,41 @@ def test_an_existing_task_is_taught_from_and_auto_tries_a_relative(people: Peopl
     assert Lineage.objects.filter(
         child=named.repo, child_sha=named.result_sha, parent=first.repo, relation=Relation.BEGUN_FROM
     ).exists()
+
+
+def test_merges_and_lorahub_of_the_nearest_are_starts(people: People, base: Repo, tmp_path: Path) -> None:
+    publish(people.acme, "moods", write_task(tmp_path / "task"), kind=Kind.TASK, by=people.alice)
+    alice = people.actor("alice")
+    with pytest.raises(BadRequest, match="no adapter 'alice/none'"):
+        ask_for_teaching(actor=alice, order=order(given=None, task="acme/moods", start="alice/none"))
+    for name, seed in (("one", 0), ("two", 1)):
+        ask_for_teaching(
+            actor=alice, order=order(target=f"alice/{name}", given=None, task="acme/moods", start="base", seed=seed)
+        )
+    do_jobs()
+    rows = {}
+    for start in ("auto", "merge", "lorahub"):
+        rows[start] = ask_for_teaching(
+            actor=people.actor("bob"), order=order(target=f"bob/{start}", given=None, task="acme/moods", start=start)
+        )
+        do_jobs()
+        rows[start].refresh_from_db()
+        assert rows[start].job.state == State.SUCCEEDED, rows[start].job.error
+        Repo.objects.filter(pk=rows[start].repo_id).update(private=True)  # no relative of those that follow
+    tried = [trial["name"] for trial in rows["auto"].start["tried"]]
+    assert tried[0] == "base"
+    assert {"alice/one", "alice/two"} < set(tried)
+    assert tried[-1].startswith("mean of ")
+    assert not any(trial["error"] for trial in rows["auto"].start["tried"])
+    for start in ("merge", "lorahub"):
+        sources = rows[start].start["sources"]
+        assert {source["name"] for source in sources} == {"alice/one", "alice/two"}
+        begun = Lineage.objects.filter(child=rows[start].repo, relation=Relation.BEGUN_FROM)
+        assert sorted(begun.values_list("weight", flat=True)) == sorted(source["weight"] for source in sources)
+    assert [source["weight"] for source in rows["merge"].start["sources"]] == [0.5, 0.5]
+    Repo.objects.filter(name="two").update(private=True)
+    assert "alice/two" not in str(shown_start(people.actor("charlie"), rows["lorahub"]))
+    assert "alice/two" in str(shown_start(alice, rows["lorahub"]))
 
 
 def test_a_causal_base_learns_too(people: People, tmp_path: Path) -> None:

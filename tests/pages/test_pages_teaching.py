@@ -7,7 +7,6 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from hub.jobs.running import run_job
 from hub.repos.models import Repo
 from merges.models import Teaching
 from tests.merges.test_work_teaching import FAST, distinct
@@ -68,7 +67,7 @@ def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -
     assert "<polyline" in alice.get(row.job.get_absolute_url()).content.decode()
     assert alice.post(f"/teachings/{row.pk}/compare").status_code == 302
     row.refresh_from_db()
-    run_job(str(row.comparing_id))
+    do_jobs()
     assert "Linear probe" in alice.get(row.get_absolute_url()).content.decode()
     assert "/teach?target=alice/moods" in alice.get("/alice/moods").content.decode()
     assert "/teach?task=alice/moods-examples" in alice.get("/datasets/alice/moods-examples").content.decode()

@@ -134,9 +134,10 @@ def test_biases_and_prompts_reload_with_peft(base: Path, causal: Path, tmp_path:
             best = again(**tokens).logits.argmax(1)
         share = np.mean([result.labels[i] == row.label for i, row in zip(best, opinions(16, 32), strict=True)])
         assert share == pytest.approx(result.best.validation_accuracy)
-    if method == "bias":
-        runtime = Runtime(folder)
-        runtime.attach("a", tmp_path / "a")
+    runtime = Runtime(folder)
+    runtime.attach("a", tmp_path / "a")
+    assert runtime.outputs("a") == (2 if kind == "encoder" else None)
+    if method == "bias" or kind == "encoder":
         texts = [row.text for row in opinions(16, 32)]
         scores = (
             runtime.logits(texts, "a") if kind == "encoder"

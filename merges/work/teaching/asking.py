@@ -44,7 +44,8 @@ class Order:
     """What a person asks for; everything but `target` and the examples may be left to the defaults.
 
     Examples are `given` (a text, or a program's list of rows) or the train split of the task repo `task`. `start` is
-    "base", "auto", or owner/name of a specialist to go on from. `settings` overrides numbers of the method's preset.
+    "auto", "base", "merge" or "lorahub" (of the nearest specialists), or owner/name of one to go on from. `settings`
+    overrides numbers of the method's preset.
     """
 
     target: str
@@ -84,7 +85,7 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
         )
         if hidden and not repo.private:
             raise BadRequest(f"{repo.full_name} is public, but its examples or base are private. Make it private.")
-        return _queued(actor, repo, task, rows, base, made, {"asked": begin.name if begin else order.start})
+        return _queued(actor, repo, task, rows, base, made, {"asked": begin.name if begin else order.start or "auto"})
 
 
 def check_quota(account: Account) -> None:
@@ -198,7 +199,7 @@ def _has_tokenizer(repo: Repo) -> bool:
 
 def _start_of(actor: Actor, start: str, base: Pinned) -> Pinned | None:
     """The specialist named as a start; None for "base" and "auto". Raises BadRequest."""
-    if start in ("", "auto", "base"):
+    if start in ("", "auto", "base", "merge", "lorahub"):
         return None
     begin = pin(start, actor, kinds=(Kind.ADAPTER,))
     if (facts_of(begin) or {}).get("base") != base.name:

@@ -59,7 +59,6 @@ def run(running: Running) -> dict[str, Any]:
     """The job. Raises JobFailed with a sentence for what cannot be compared."""
     from adapters.runtime.bases import library_versions
     from adapters.runtime.errors import RuntimeFault
-    from adapters.runtime.examples import Example
     from merges.training.comparison import compare
 
     row = Teaching.objects.select_related("repo__owner", "task__owner", "base__owner").get(
@@ -68,7 +67,7 @@ def run(running: Running) -> dict[str, Any]:
     actor = running.actor
     _require_readable(row, actor)
     rows = read_task(row.task, Commit.objects.get(repo=row.task, sha=row.task_sha))
-    train, test = ([Example(r.text, r.label, r.text_pair) for r in rows.split(name)] for name in ("train", "test"))
+    train, test = rows.examples("train"), rows.examples("test")
     labels = list(rows.labels) or sorted({example.label for example in train})
     with tempfile.TemporaryDirectory(prefix="tessera-compare-") as scratch:
         places = Path(scratch)

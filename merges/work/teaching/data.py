@@ -48,6 +48,12 @@ class TaskRows:
         """The rows of one split; empty when it is not there."""
         return self.splits.get(name, [])
 
+    def examples(self, name: str) -> list[Any]:
+        """The rows of one split as the training room reads them."""
+        from adapters.runtime.examples import Example
+
+        return [Example(row.text, row.label, row.text_pair) for row in self.split(name)]
+
 
 def read_task(repo: Repo, made: Commit) -> TaskRows:
     """Every usable row of a task at a commit; labels are the card's, else those that occur."""

@@ -26,7 +26,7 @@ from hub.store.blobs import present, store_bytes
 from merges.models import Teaching
 from merges.training.settings import CurvePoint, Settings
 from merges.work.evaluating import ask_for_evaluation
-from merges.work.subjects import BadRequest, Pinned, pin
+from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
 from merges.work.teaching.cards import specialist_card
 from merges.work.teaching.data import TaskRows, read_task
@@ -73,12 +73,6 @@ def _readable(row: Teaching, actor: Actor) -> tuple[Pinned, Pinned]:
     return Pinned(row.base, base), Pinned(row.task, Commit.objects.get(repo=row.task, sha=row.task_sha))
 
 
-def _examples(rows: TaskRows, split: str) -> list[Any]:
-    from adapters.runtime.examples import Example
-
-    return [Example(line.text, line.label, line.text_pair) for line in rows.split(split)]
-
-
 def _labels(rows: TaskRows) -> list[str]:
     """The card's order; labels that have no example to learn from stay, so that heads fit the task."""
     found = {line.label for line in rows.split("train")}
@@ -86,35 +80,12 @@ def _labels(rows: TaskRows) -> list[str]:
 
 
 def _start(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places: Path) -> Path | None:
-    """The folder to begin from; "auto" is decided once and written down, so that a resumed job decides the same."""
-    asked = row.start.get("asked", "auto")
-    if "chosen" not in row.start:
-        if asked == "auto":
-            row.start |= _tried(running, row, actor, rows, places)
-        elif asked == "base":
-            row.start |= starts.decided(None, "Asked for.", [])
-        else:
-            item = pin(asked, actor, kinds=("adapter",))
-            row.start |= starts.decided(item, "Asked for.", [])
-        _update(running, row, start=row.start)
-    return starts.named(row, actor, places / "start")
-
-
-def _tried(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places: Path) -> dict[str, Any]:
-    from merges.training.starts import BASE, choose, try_starts
-
+    """The folder to begin from; decided once and written down, so that a resumed job decides the same."""
     chosen = Settings.from_dict(row.settings)
-    found = starts.candidates(actor, row, chosen.method)
-    if not found:
-        return starts.decided(None, "There is no relative of this base and method to begin from.", [])
-    folders = {item.name: starts.fetch(item, places / f"candidate-{number}") for number, item in enumerate(found)}
-    trials = try_starts(
-        places / "base", folders, _examples(rows, "train"), _examples(rows, "validation"), _labels(rows), chosen,
-        running.progress,
-    )  # fmt: skip
-    best, why = choose(trials)
-    item = next((item for item in found if item.name == best.name), None) if best.name != BASE else None
-    return starts.decided(item, why, [asdict(trial) for trial in trials])
+    if "chosen" not in row.start:
+        row.start |= starts.decide(actor, row, chosen, rows, _labels(rows), places, running.progress)
+        _update(running, row, start=row.start)
+    return starts.begin(row, actor, chosen, places)
 
 
 def _taught(
@@ -130,8 +101,8 @@ def _taught(
         loaded = _shelf[base.commit.sha] = LoadedBase(places / "base")
     loaded.folder = places / "base"
     result = teach(
-        loaded, _examples(rows, "train"), Settings.from_dict(row.settings), places / "out", running.progress,
-        validation=_examples(rows, "validation"), labels=_labels(rows), base_name=base.name, start=start,
+        loaded, rows.examples("train"), Settings.from_dict(row.settings), places / "out", running.progress,
+        validation=rows.examples("validation"), labels=_labels(rows), base_name=base.name, start=start,
         threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
     )  # fmt: skip
     return result, time.perf_counter() - began
@@ -204,13 +175,13 @@ def _publish(running: Running, row: Teaching, actor: Actor, output: Path, report
 
 
 def _remember_start(row: Teaching, actor: Actor, made: Commit) -> None:
-    name = row.start.get("chosen", "base")
-    begun = Repo.objects.models().with_id(name).visible_to(actor).first() if name != "base" else None
-    if begun is not None:
-        Lineage.objects.update_or_create(
-            child=row.repo, child_sha=made.sha, parent=begun, relation=Relation.BEGUN_FROM,
-            defaults={"parent_sha": row.start.get("sha", "")},
-        )  # fmt: skip
+    for source in row.start.get("sources") or []:
+        begun = Repo.objects.models().with_id(source["name"]).visible_to(actor).first()
+        if begun is not None:
+            Lineage.objects.update_or_create(
+                child=row.repo, child_sha=made.sha, parent=begun, relation=Relation.BEGUN_FROM,
+                defaults={"parent_sha": source["sha"], "weight": source["weight"]},
+            )  # fmt: skip
 
 
 def _ask_for_evaluations(row: Teaching, actor: Actor, made: Commit, task: Pinned, rows: TaskRows) -> None:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hub.accounts.actor import Actor
 from hub.repos.models import Repo
 from merges.models import Evaluation, Teaching
 
-HIDDEN = "private"
+HIDDEN = "a private specialist"
+REPO = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 
 def shown_start(actor: Actor, row: Teaching) -> dict[str, Any]:
-    """The start as decided; names the actor may not read (any more) are hidden, also inside the reason."""
-    names = {row.start.get("chosen"), row.start.get("asked"), *(trial["name"] for trial in row.start.get("tried", []))}
-    asked = {name for name in names if name and "/" in name}
-    readable = {
-        repo.full_name
-        for name in asked
-        for repo in Repo.objects.models().with_id(name).visible_to(actor).select_related("owner")
-    }
-    hidden = asked - readable
-    if not hidden:
-        return dict(row.start)
-    why = str(row.start.get("why", ""))
-    for name in hidden:
-        why = why.replace(name, "a private specialist")
-    tried = [trial | {"name": HIDDEN} if trial["name"] in hidden else trial for trial in row.start.get("tried", [])]
-    named = {key: HIDDEN if row.start.get(key) in hidden else row.start.get(key, "") for key in ("chosen", "asked")}
-    return dict(row.start) | named | {"why": why, "tried": tried}
+    """The start as decided; names the actor may not read (any more) are hidden wherever they stand."""
+    shown = dict(row.start)
+    named = {source["name"] for source in shown.get("sources") or []} | {str(shown.get("asked", ""))}
+    for trial in shown.get("tried") or []:
+        named |= set(REPO.findall(trial["name"]))
+    hidden = [name for name in named if "/" in name and not _readable(actor, name)]
+    return _without(shown, hidden) if hidden else shown  # type: ignore[no-any-return]
+
+
+def _readable(actor: Actor, name: str) -> bool:
+    return Repo.objects.models().with_id(name).visible_to(actor).exists()
+
+
+def _without(value: Any, names: list[str]) -> Any:
+    """The same value with names replaced in all its texts."""
+    if isinstance(value, str):
+        for name in names:
+            value = value.replace(name, HIDDEN)
+        return value
+    if isinstance(value, dict):
+        return {key: _without(item, names) for key, item in value.items()}
+    return [_without(item, names) for item in value] if isinstance(value, list) else value
 
 
 def score_of(row: Teaching) -> Evaluation | None:

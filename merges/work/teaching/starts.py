@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from adapters.catalog import local
+from adapters.models import Lineage, Relation
+from adapters.search.relatives import relatives
 from hub.accounts.actor import Actor
 from hub.jobs.running import JobFailed
 from hub.repos.models import Commit, Kind, Repo
 from merges.models import Teaching
+from merges.recipes import RecipeError
+from merges.training.settings import Settings
 from merges.work.subjects import BadRequest, Pinned, pin
+from merges.work.teaching.data import TaskRows
 
 MOST_CANDIDATES = 6
+MOST_LOOKED_AT = 200
+MOST_NEAR = 20
 FILES = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
+COMBINED = {"merge": "mean of the nearest specialists", "lorahub": "LoraHub of the nearest specialists"}
+MOST_COMBINED = 4
 METHODS = {"lora": ("LoRA", "rsLoRA"), "ia3": ("IA3",)}
 
 
 def candidates(actor: Actor, row: Teaching, method: str) -> list[Pinned]:
-    """Public specialists of the same base and method, the latest first; never the one that is taught."""
+    """Public specialists of the same base and method, never the one that is taught.
+
+    The nearest by texts and question first (those taught on a near task too), then the latest.
+    """
     if row.base is None or method not in METHODS:
         return []
+    near = _near(actor, row)
     found = (
         Repo.objects.visible_to(actor)
         .filter(kind=Kind.ADAPTER, private=False, facts__base=row.base.full_name, facts__method__in=METHODS[method])
         .exclude(pk=row.repo_id)
         .exclude(head="")
         .select_related("owner")
-        .order_by("-updated_at")[:MOST_CANDIDATES]
+        .order_by("-updated_at")[:MOST_LOOKED_AT]
     )
+    found = sorted(found, key=lambda repo: near.get(repo.pk, len(near)))[:MOST_CANDIDATES]
     heads = {
         made.repo_id: made for made in Commit.objects.filter(repo__in=found, sha__in=[repo.head for repo in found])
     }
     return [Pinned(repo, heads[repo.pk]) for repo in found if repo.pk in heads]
+
+
+def _near(actor: Actor, row: Teaching) -> dict[Any, int]:
+    """Repos by nearness to the task that is taught: relatives, and what was taught on relatives. Nearest: 0."""
+    found: dict[Any, int] = {}
+    for kind in ("question", "texts"):
+        for item in relatives(actor, row.task, kind, most=MOST_NEAR):
+            taught = Lineage.objects.filter(parent=item.repo, relation=Relation.TAUGHT_ON)
+            for pk in (item.repo.pk, *taught.values_list("child", flat=True)[:MOST_NEAR]):
+                found.setdefault(pk, len(found))
+    return found
 
 
 def fetch(item: Pinned, folder: Path) -> Path:
@@ -41,19 +67,107 @@ def fetch(item: Pinned, folder: Path) -> Path:
     return folder
 
 
-def named(row: Teaching, actor: Actor, folder: Path) -> Path | None:
-    """The start that was decided, fetched; None for the base. Raises JobFailed when it is no longer there."""
-    name = row.start.get("chosen", "base")
-    if name == "base":
+def decide(
+    actor: Actor, row: Teaching, chosen: Settings, rows: TaskRows, labels: list[str], places: Path, progress: Any
+) -> dict[str, Any]:
+    """Where to begin, as the row keeps it: what was asked for, or for "auto" what did clearly better than the base.
+
+    `places / "base"` holds the base's files. Raises JobFailed when what was asked for cannot be had.
+    """
+    asked = str(row.start.get("asked", "auto"))
+    if asked == "base":
+        return _decision("base", "Asked for.")
+    if asked not in ("auto", *COMBINED):
+        return _decision(asked, "Asked for.", _sources([_pinned(asked, None, actor)], [1.0]))
+    found = candidates(actor, row, chosen.method)
+    if asked in COMBINED:
+        return _combined(asked, found, row, chosen, rows, labels, places, progress)
+    if not found:
+        return _decision("base", "There is no relative of this base and method to begin from.")
+    return _best(found, chosen, rows, labels, places, progress)
+
+
+def begin(row: Teaching, actor: Actor, chosen: Settings, places: Path) -> Path | None:
+    """The start that was decided, as a local folder; None for the base. Raises JobFailed when it is gone."""
+    sources = row.start.get("sources") or []
+    if not sources:
         return None
+    items = [_pinned(source["name"], source["sha"], actor) for source in sources]
+    if len(items) == 1:
+        return fetch(items[0], places / "start")
+    from merges.training.starts import combine
+
+    folders = {item.name: fetch(item, places / f"source-{number}") for number, item in enumerate(items)}
+    weights = [float(source["weight"]) for source in sources]
+    return combine(folders, weights, chosen.rank, places / "base", places / "start")
+
+
+def _best(
+    found: list[Pinned], chosen: Settings, rows: TaskRows, labels: list[str], places: Path, progress: Any
+) -> dict[str, Any]:
+    """Every relative and the mean of the nearest two, tried beside the base."""
+    from merges.training.starts import choose, combine, try_starts
+
+    folders = {item.name: fetch(item, places / f"candidate-{number}") for number, item in enumerate(found)}
+    sources = {item.name: _sources([item], [1.0]) for item in found}
+    if len(found) > 1 and chosen.method == "lora":
+        two = {item.name: folders[item.name] for item in found[:2]}
+        name = f"mean of {found[0].name} and {found[1].name}"
+        try:
+            folders[name] = combine(two, [0.5, 0.5], chosen.rank, places / "base", places / "mean")
+            sources[name] = _sources(found[:2], [0.5, 0.5])
+        except RecipeError:
+            folders.pop(name, None)  # relatives on other modules have no mean; each is still tried alone
+    trials = try_starts(
+        places / "base", folders, rows.examples("train"), rows.examples("validation"), labels, chosen, progress
+    )
+    best, why = choose(trials)
+    return _decision(best.name, why, sources.get(best.name, []), [asdict(trial) for trial in trials])
+
+
+def _combined(
+    asked: str,
+    found: list[Pinned],
+    row: Teaching,
+    chosen: Settings,
+    rows: TaskRows,
+    labels: list[str],
+    places: Path,
+    progress: Any,
+) -> dict[str, Any]:
+    """The uniform mean of the nearest relatives, or LoraHub's weights for them, without asking whether it helps."""
+    from merges.training.starts import search_combination
+
+    found = found[:MOST_COMBINED]
+    if len(found) < 2 or chosen.method != "lora":
+        raise JobFailed("A merge to begin from needs at least two public LoRA specialists of this base. Choose auto.")
+    if asked == "merge":
+        return _decision(COMBINED[asked], "Asked for.", _sources(found, [1 / len(found)] * len(found)))
+    folders = {item.name: fetch(item, places / f"candidate-{number}") for number, item in enumerate(found)}
     try:
-        return fetch(pin(name, actor, kinds=(Kind.ADAPTER,), revision=row.start.get("sha") or None), folder)
+        weights, trial = search_combination(
+            places / "base", folders, rows.examples("train"), rows.examples("validation"), labels, chosen, places,
+            progress,
+        )  # fmt: skip
+    except RecipeError as error:
+        raise JobFailed(f"These specialists cannot be combined: {error}") from error
+    why = f"Asked for; the weights found got {trial.right} of {trial.n} right before training."
+    return _decision(COMBINED[asked], why, _sources(found, weights), [asdict(trial)])
+
+
+def _pinned(name: str, sha: str | None, actor: Actor) -> Pinned:
+    try:
+        return pin(name, actor, kinds=(Kind.ADAPTER,), revision=sha)
     except BadRequest as error:
         raise JobFailed(f"The specialist to begin from is no longer there for you: {error}") from error
 
 
-def decided(item: Pinned | None, why: str, tried: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a row keeps of the decision."""
-    return {
-        "chosen": item.name if item else "base", "sha": item.commit.sha if item else "", "why": why, "tried": tried,
-    }  # fmt: skip
+def _sources(items: list[Pinned], weights: list[float]) -> list[dict[str, Any]]:
+    pairs = zip(items, weights, strict=True)
+    return [{"name": item.name, "sha": item.commit.sha, "weight": round(weight, 4)} for item, weight in pairs]
+
+
+def _decision(
+    chosen: str, why: str, sources: list[dict[str, Any]] | None = None, tried: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    return {"chosen": chosen, "why": why, "sources": sources or [], "tried": tried or []}
