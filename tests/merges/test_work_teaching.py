@@ -18,6 +18,7 @@ from hub.review.models import Check
 from hub.rights import Denied
 from merges.models import Evaluation, Teaching
 from merges.work.subjects import BadRequest
+from merges.work.teaching import starts
 from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
 from merges.work.teaching.data import BadExamples
 from merges.work.teaching.showing import shown_start
@@ -131,7 +132,10 @@ def test_an_existing_task_is_taught_from_and_auto_tries_a_relative(people: Peopl
     ).exists()
 
 
-def test_merges_and_lorahub_of_the_nearest_are_starts(people: People, base: Repo, tmp_path: Path) -> None:
+def test_merges_and_lorahub_of_the_nearest_are_starts(
+    people: People, base: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts, "LORAHUB_TRIES", 3)
     publish(people.acme, "moods", write_task(tmp_path / "task"), kind=Kind.TASK, by=people.alice)
     alice = people.actor("alice")
     with pytest.raises(BadRequest, match="no adapter 'alice/none'"):

@@ -24,6 +24,7 @@ MOST_NEAR = 20
 FILES = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
 COMBINED = {"merge": "mean of the nearest specialists", "lorahub": "LoraHub of the nearest specialists"}
 MOST_COMBINED = 4
+LORAHUB_TRIES = 12
 METHODS = {"lora": ("LoRA", "rsLoRA"), "ia3": ("IA3",)}
 
 
@@ -147,7 +148,7 @@ def _combined(
     try:
         weights, trial = search_combination(
             places / "base", folders, rows.examples("train"), rows.examples("validation"), labels, chosen, places,
-            progress,
+            progress, LORAHUB_TRIES,
         )  # fmt: skip
     except RecipeError as error:
         raise JobFailed(f"These specialists cannot be combined: {error}") from error
