@@ -14,7 +14,7 @@ from adapters.routing.profiles import Library, Profile
 
 __all__ = ["DEFAULT", "Choice", "Decision", "Hint", "Library", "Profile", "Query", "Router", "RoutingFault", "routers"]
 
-DEFAULT = "best_five"
+DEFAULT = "sharpened"
 
 
 def routers() -> dict[str, Router]:

@@ -1,4 +1,4 @@
-"""The default: the mean of the five largest cosines between the input and a specialist's stored examples."""
+"""The plain rule: the mean of the five largest cosines between the input and a specialist's stored examples."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ CALIBRATED_FROM = 8
 """From this many examples on, a profile knows how near its own inputs usually are."""
 SHRINK = 0.3
 EXACT_ROWS = 40_000
+BLOCK = 4_000_000
+"""Cosines held in memory at a time."""
 SHORTLIST = 128
 
 
@@ -47,6 +49,7 @@ class Library:
         self.centres = np.zeros((0, width), np.float32)
         self.usual = np.zeros((0, 2), np.float32)
         self.counts = np.zeros(0, np.int64)
+        self._means = np.zeros((0, width), np.float32)
         self._empty: list[int] = []
         self._scatter = np.zeros((width, width), np.float64)
         self._degrees = 0
@@ -87,7 +90,7 @@ class Library:
         self.profiles[place], self._at[profile.name] = profile, place
         self.counts[place] = len(rows)
         if len(rows):
-            mean = rows.mean(axis=0)
+            mean = self._means[place] = rows.mean(axis=0)
             self.centres[place] = mean / max(float(np.linalg.norm(mean)), 1e-9)
             self.usual[place] = usual_scores(rows)
         self._learn(profile, 1)
@@ -115,10 +118,15 @@ class Library:
         Candidates without rows get -1.
         """
         scores = np.full((len(vectors), len(candidates)), -1.0, np.float32)
-        for column, place in enumerate(candidates):
-            rows = self.at(int(place)).rows
-            if len(rows):
-                scores[:, column] = top_mean(vectors @ np.asarray(rows, np.float32).T, count)
+        sizes = self.counts[candidates]
+        for size in np.unique(sizes[sizes > 0]):
+            columns = np.flatnonzero(sizes == size)
+            step = max(1, BLOCK // (int(size) * max(len(vectors), 1)))
+            for start in range(0, len(columns), step):
+                part = columns[start : start + step]
+                rows = np.concatenate([self.at(int(place)).rows for place in candidates[part]]).astype(np.float32)
+                cosines = (vectors @ rows.T).reshape(len(vectors) * len(part), int(size))
+                scores[:, part] = top_mean(cosines, count).reshape(len(vectors), len(part))
         return scores
 
     def shortlist(self, vectors: Array, candidates: Array, most: int = SHORTLIST) -> Array:
@@ -140,7 +148,7 @@ class Library:
             level = max(float(np.trace(pooled)) / self.width, 1e-6)
             pooled = (1 - SHRINK) * pooled + SHRINK * level * np.eye(self.width)
             self._precision = np.linalg.inv(pooled)
-        means = np.stack([self.at(int(place)).rows.mean(axis=0, dtype=np.float64) for place in candidates])
+        means = self._means[candidates].astype(np.float64)
         directions = self._precision @ means.T
         return directions, -0.5 * np.sum(means.T * directions, axis=0)
 
@@ -161,6 +169,7 @@ class Library:
             more = max(64, len(self.centres))
             self.centres = np.concatenate([self.centres, np.zeros((more, self.width), np.float32)])
             self.usual = np.concatenate([self.usual, np.full((more, 2), np.nan, np.float32)])
+            self._means = np.concatenate([self._means, np.zeros((more, self.width), np.float32)])
             self.counts = np.concatenate([self.counts, np.zeros(more, np.int64)])
         return len(self.profiles) - 1
 

@@ -1,4 +1,4 @@
-"""The five nearest examples, sharpened by where the specialists' texts differ: a shared-covariance discriminant."""
+"""The default: the five nearest examples, sharpened by a discriminant between the specialists' texts."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ def ask(request: HttpRequest) -> HttpResponse:
             error, status = f"There are {len(inputs)} inputs; write between 1 and {MOST_INPUTS}, one a line.", 422
         else:
             told, error, status = _told(actor, payload_of(asked, inputs))
+    told |= {"route_ms": 1000 * told.get("route_seconds", 0.0)}
     for row, text in zip(told.get("answers", []), inputs, strict=False):
         row["text"] = text
     bases = Repo.objects.visible_to(actor).filter(kind=Kind.BASE).select_related("owner").order_by("name")[:200]

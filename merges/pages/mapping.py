@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from math import isfinite
+from math import cos, isfinite, sin
 from typing import Any
 from urllib.parse import urlencode
 
@@ -70,9 +71,15 @@ def page(request: HttpRequest) -> HttpResponse:
 def marks(found: list[MapPoint], view: View) -> list[dict[str, Any]]:
     """Each point in the drawing's units; a label where it covers no other, tasks before adapters."""
     taken: list[tuple[float, float, float, float]] = []
+    crowds: Counter[tuple[float, float]] = Counter()
     drawn = []
     for point in sorted(found, key=lambda item: item.repo.kind != Kind.TASK):
-        x, y = point.x * SIDE / 2, -point.y * SIDE / 2
+        spot = round(point.x, 2), round(point.y, 2)
+        around, crowds[spot] = crowds[spot], crowds[spot] + 1
+        # An adapter with its task's examples has its task's place: it is drawn beside it.
+        aside = 17 / view.zoom * around**0.5
+        x = point.x * SIDE / 2 + aside * cos(2.4 * around + 1.2)
+        y = -point.y * SIDE / 2 + aside * sin(2.4 * around + 1.2)
         width, height = len(point.repo.name) * LETTER / view.zoom, LINE / view.zoom
         box = (x + 10 / view.zoom, y - height / 2, x + 10 / view.zoom + width, y + height / 2)
         free = not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)

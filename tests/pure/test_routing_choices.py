@@ -16,6 +16,7 @@ from adapters.routing.weights_only import answers, maps
 
 WIDTH = 16
 ROUTERS = routers()
+PLAIN = "best_five"
 
 
 def cloud(seed: int, count: int = 20, spread: float = 0.6) -> np.ndarray:
@@ -62,16 +63,16 @@ def test_an_input_goes_where_its_like_are(router: str) -> None:
 
 def test_a_decision_explains_itself() -> None:
     shelf = library()
-    decision = decide(shelf, ROUTERS[DEFAULT], Query(cloud(2)[:1]), top=2)[0]
+    decision = decide(shelf, ROUTERS[PLAIN], Query(cloud(2)[:1]), top=2)[0]
     first = decision.choices[0]
     cosines = cloud(2) @ cloud(2)[0]
     assert first.nearest[0] == (0, pytest.approx(1, abs=1e-5))
     assert [index for index, _ in first.nearest] == np.argsort(-cosines)[:3].tolist()
     assert first.score == pytest.approx(np.sort(cosines)[-5:].mean(), abs=1e-5)
     assert len(decision.choices) == 2 and first.share > decision.choices[1].share
-    assert sum(
-        c.share for c in decide(shelf, ROUTERS[DEFAULT], Query(cloud(2)[:1]), top=9)[0].choices
-    ) == pytest.approx(1)
+    assert sum(c.share for c in decide(shelf, ROUTERS[PLAIN], Query(cloud(2)[:1]), top=9)[0].choices) == pytest.approx(
+        1
+    )
 
 
 def test_fit_is_calibrated_leave_one_out() -> None:
@@ -83,9 +84,9 @@ def test_fit_is_calibrated_leave_one_out() -> None:
     far = unit(-rows.mean(0))
     value = fit(shelf, place, far)
     assert value is not None and value < -2.5
-    assert decide(shelf, ROUTERS[DEFAULT], Query(far[None]), candidates=np.array([place]))[0].none
+    assert decide(shelf, ROUTERS[PLAIN], Query(far[None]), candidates=np.array([place]))[0].none
     few = Library(WIDTH, [Profile("few", cloud(1, 4))])
-    assert fit(few, 0, far) is None and not decide(few, ROUTERS[DEFAULT], Query(far[None]))[0].none
+    assert fit(few, 0, far) is None and not decide(few, ROUTERS[PLAIN], Query(far[None]))[0].none
 
 
 def test_what_is_no_candidate_shapes_nothing() -> None:
@@ -125,7 +126,7 @@ def test_adding_and_removing_changes_nobody_else() -> None:
     shelf.remove("s1")
     assert all(np.array_equal(shelf.at(n).rows, kept[n]) for n in (0, 2, 3)) and len(shelf) == 4
     shelf.add(Profile("again", cloud(8)))
-    assert shelf.position("again") == 1 and "s1" not in best(shelf, DEFAULT, cloud(1))
+    assert shelf.position("again") == 1 and "s1" not in best(shelf, PLAIN, cloud(1))
     directions, _ = shelf.discriminants(shelf.positions)
     fresh = Library(WIDTH, [Profile(str(n), cloud(n)) for n in (0, 8, 2, 3, 7)])
     assert directions == pytest.approx(fresh.discriminants(fresh.positions)[0], rel=1e-3, abs=1e-6)
@@ -167,11 +168,11 @@ def test_a_shortlist_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shelf = Library(WIDTH, [Profile(str(n), cloud(n, 8)) for n in range(300)])
     asked = np.stack([cloud(n, 12)[10] for n in range(20)])
-    exact = best(shelf, DEFAULT, asked)
+    exact = best(shelf, PLAIN, asked)
     monkeypatch.setattr(profiles, "EXACT_ROWS", 10)
     kept = shelf.shortlist(asked[:1], shelf.positions)
     assert len(kept) == profiles.SHORTLIST
-    agreed = np.mean([best(shelf, DEFAULT, asked[n : n + 1])[0] == exact[n] for n in range(20)])
+    agreed = np.mean([best(shelf, PLAIN, asked[n : n + 1])[0] == exact[n] for n in range(20)])
     assert agreed >= 0.95
 
 
@@ -181,7 +182,7 @@ def test_a_packed_router_is_the_same_router() -> None:
     again, told = unpack(data)
     assert told["encoder"] == "e" * 64 and again.at(0).labels == ("a", "b")
     asked = np.stack([cloud(n, 40)[30] for n in range(4)])
-    assert best(again, DEFAULT, asked) == best(shelf, DEFAULT, asked)
+    assert best(again, PLAIN, asked) == best(shelf, PLAIN, asked)
     for bad in (b"", b"x" * 40, data[:100], save({"vectors": np.ones((2, 3))})):
         with pytest.raises(RoutingFault, match="xport"):
             unpack(bad)
@@ -193,9 +194,9 @@ def test_bad_vectors_are_refused() -> None:
     shelf = library()
     for vectors in (np.ones((1, WIDTH + 1)), np.zeros((1, WIDTH)), np.full((1, WIDTH), np.nan)):
         with pytest.raises(RoutingFault):
-            best(shelf, DEFAULT, vectors)
+            best(shelf, PLAIN, vectors)
     for rows in (np.ones((3, WIDTH + 1)), np.zeros((3, WIDTH)), np.full((3, WIDTH), np.inf)):
         with pytest.raises(ValueError, match="vectors"):
             shelf.add(Profile("bad", rows))
     assert len(shelf) == 4
-    assert decide(Library(WIDTH), ROUTERS[DEFAULT], Query(cloud(0)[:1]))[0].none
+    assert decide(Library(WIDTH), ROUTERS[PLAIN], Query(cloud(0)[:1]))[0].none
