@@ -18,6 +18,7 @@ from hub.repos.models import Kind
 from merges.pages.shared import actor_of
 
 SIDE = 1000.0
+Box = tuple[float, float, float, float]
 ZOOMS = (1.0, 2.0, 4.0, 8.0, 16.0)
 LETTER, LINE = 11.5, 24.0
 """Width of a letter and height of a line of labels at zoom 1, in units of the drawing."""
@@ -69,25 +70,34 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def marks(found: list[MapPoint], view: View) -> list[dict[str, Any]]:
-    """Each point in the drawing's units; a label where it covers no other, tasks before adapters."""
-    taken: list[tuple[float, float, float, float]] = []
-    crowds: Counter[tuple[float, float]] = Counter()
+    """Each point in the drawing's units; a label where it covers no point and no other label, tasks before adapters."""
+    ordered = sorted(found, key=lambda item: item.repo.kind != Kind.TASK)
+    spots = _spots(ordered, view)
+    reach = 8 / view.zoom
+    taken: list[Box] = [(x - reach, y - reach, x + reach, y + reach) for x, y in spots]
     drawn = []
-    for point in sorted(found, key=lambda item: item.repo.kind != Kind.TASK):
-        spot = round(point.x, 2), round(point.y, 2)
-        around, crowds[spot] = crowds[spot], crowds[spot] + 1
-        # An adapter with its task's examples has its task's place: it is drawn beside it.
-        aside = 17 / view.zoom * around**0.5
-        x = point.x * SIDE / 2 + aside * cos(2.4 * around + 1.2)
-        y = -point.y * SIDE / 2 + aside * sin(2.4 * around + 1.2)
+    for point, (x, y) in zip(ordered, spots, strict=True):
         width, height = len(point.repo.name) * LETTER / view.zoom, LINE / view.zoom
-        box = (x + 10 / view.zoom, y - height / 2, x + 10 / view.zoom + width, y + height / 2)
+        box = (x + 12 / view.zoom, y - height / 2, x + 12 / view.zoom + width, y + height / 2)
         free = not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)
         if free:
             taken.append(box)
         drawn.append({"repo": point.repo, "x": f"{x:.2f}", "y": f"{y:.2f}", "label": free, "text_x": f"{box[0]:.2f}",
                       "radius": f"{7 / view.zoom:.2f}", "size": f"{20 / view.zoom:.2f}"})  # fmt: skip
     return drawn
+
+
+def _spots(found: list[MapPoint], view: View) -> list[tuple[float, float]]:
+    """Where points are drawn. An adapter with its task's examples has its task's place: it is drawn to the left."""
+    crowds: Counter[tuple[float, float]] = Counter()
+    spots = []
+    for point in found:
+        place = round(point.x, 2), round(point.y, 2)
+        around, crowds[place] = crowds[place], crowds[place] + 1
+        aside = 17 / view.zoom * (1 + (around - 1) // 5) if around else 0.0
+        turn = 1.8 + 0.9 * ((around - 1) % 5)
+        spots.append((point.x * SIDE / 2 + aside * cos(turn), -point.y * SIDE / 2 + aside * sin(turn)))
+    return spots
 
 
 def _address(filters: Filters, view: View) -> str:
