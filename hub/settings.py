@@ -267,6 +267,9 @@ SPECTACULAR_SETTINGS = {
         "JobState": "hub.jobs.models.State.choices",
         "CheckVerdict": "hub.review.models.Verdict.choices",
         "DecisionVerdict": "hub.rest.bodies.DECISIONS",
+        "ReleaseState": "merges.api.systems.RELEASE_STATES",
+        "ReactionSign": "hub.rest.queue.SIGNS",
+        "NoticeKind": "hub.activity.models.NoticeKind.choices",
     },
 }
 

@@ -17,6 +17,9 @@ class MergesConfig(AppConfig):
         from merges.evaluation.lm_eval import BadResults
         from merges.models import Evaluation
         from merges.recipes import RecipeError
+        from merges.systems import releases
+        from merges.systems.manifest import BadManifest
+        from merges.systems.releases import NotReleasable
         from merges.work import descent, previewing
         from merges.work.check_queue import on_commit
         from merges.work.subjects import BadRequest
@@ -43,3 +46,7 @@ class MergesConfig(AppConfig):
         failed = "merges.work.checking:job_failed"
         register(JobKind("merges.check", "merges.work.checking:run", Queue.HEAVY, failed=failed))
         register_published(on_commit)
+        register(JobKind("merges.release", "merges.systems.running:run", Queue.HEAVY))
+        register_published(releases.on_commit)
+        register_error(BadManifest, 422, "manifest")
+        register_error(NotReleasable, 409, "not_releasable")

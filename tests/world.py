@@ -22,6 +22,7 @@ from hub.store.blobs import store_bytes
 from hub.store.models import Upload
 from merges.evaluation.items import to_parquet
 from merges.models import Evaluation, Merge, MergeComparison, Suite, SuiteEntry, Teaching
+from merges.systems.releases import create_system
 from merges.training.settings import Settings
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.merging import ask_for_merge
@@ -65,6 +66,7 @@ def make_world(people: People, folder: Path) -> World:
     merge = ask_for_merge(actor=alice, raw=recipe, target="alice/secret-merge")
     evaluation = ask_for_evaluation(actor=alice, subject="alice/secret-lora", task="alice/secret-task")
     judged = _judged(adapter, task, base)
+    create_system(actor=alice, owner=people.alice, name="secret-system", base="acme/tiny-bert", private=True)
     lifecycle.create_branch(actor=alice, repo=adapter, name="secret-branch")
     lifecycle.create_tag(actor=alice, repo=adapter, name="secret-tag")
     lifecycle.create_branch(actor=alice, repo=task, name="secret-branch")

@@ -64,8 +64,8 @@ def _look_inside(repo: Repo, commit: Commit, running: Running) -> None:
 
 def kind_at(repo: Repo, commit: Commit) -> str:
     """What the files of this commit make of the repo (a change request may propose another kind than the head's)."""
-    if repo.kind == Kind.TASK:
-        return Kind.TASK
+    if repo.kind in (Kind.TASK, Kind.SYSTEM):
+        return repo.kind
     paths = trees.flatten(repo, commit.tree)
     return Kind.ADAPTER if ADAPTER_CONFIG in paths or "config.json" not in paths else Kind.BASE
 
@@ -78,7 +78,7 @@ def inspect(repo: Repo, commit: Commit, kind: str, actor: Actor) -> Seen:
             _adapter(repo, commit, Path(scratch), actor, seen)
         elif kind == Kind.BASE:
             _base(repo, commit, seen)
-        else:
+        elif kind == Kind.TASK:
             _task(repo, commit, Path(scratch), seen)
         _card(repo, commit, kind, actor, seen)
     return seen
@@ -142,7 +142,7 @@ def is_split(path: str) -> bool:
 
 def _card(repo: Repo, commit: Commit, kind: str, actor: Actor, seen: Seen) -> None:
     seen.card = _front(repo, commit)
-    if kind == Kind.TASK:
+    if kind in (Kind.TASK, Kind.SYSTEM):
         return
     if not seen.card:
         seen.findings.append(

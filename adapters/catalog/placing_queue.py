@@ -10,7 +10,7 @@ from hub.repos.models import Commit, Kind, Repo
 
 def queue(repo: Repo, commit: Commit, owner: Account | None) -> Job | None:
     """Queue the placement of a commit that is its repo's head; bases have no place of their own."""
-    if repo.kind == Kind.BASE or repo.head != commit.sha:
+    if repo.kind in (Kind.BASE, Kind.SYSTEM) or repo.head != commit.sha:
         return None
     return enqueue(
         "adapters.embed",

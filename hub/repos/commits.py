@@ -308,7 +308,7 @@ def _move_head(draft: _Draft, commit_: Commit, at: datetime) -> None:
     """What a new head of the default branch changes about the repo itself: time, kind, and the card's claims."""
     repo = draft.repo
     repo.head, repo.updated_at = commit_.sha, at
-    if not repo.is_task:
+    if not repo.is_task and repo.kind != Kind.SYSTEM:
         if "adapter_config.json" in draft.files:
             repo.kind = Kind.ADAPTER
         elif "config.json" in draft.files:

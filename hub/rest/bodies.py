@@ -123,6 +123,12 @@ class NewDecision(Shape):
     verdict = serializers.ChoiceField(DECISIONS)
     sha = serializers.RegexField(SHA, help_text="The commit that was looked at; a newer one makes it 409.")
     reason = serializers.CharField(max_length=5000, required=False, allow_blank=True, default="")
+    reply_by = serializers.DateTimeField(
+        required=False, allow_null=True, default=None, help_text="For request_info: until when an answer is hoped for."
+    )
+    reject_at = serializers.DateTimeField(
+        required=False, allow_null=True, default=None, help_text="For reject: take effect then, unless commits arrive."
+    )
 
 
 class NewMerge(Shape):

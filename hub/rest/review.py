@@ -20,7 +20,7 @@ from hub.rest import committing
 from hub.rest.bodies import DECISIONS, ChangeRequestChanges, NewChangeRequest, NewComment, NewDecision, NewMerge
 from hub.rest.door import Door, Listing
 from hub.rest.shapes import Shape
-from hub.review import change_requests, conversation, decisions, diffs, queue
+from hub.review import change_requests, conversation, decisions, diffs
 from hub.review.models import ChangeRequest, Check, Comment, State, Verdict
 
 COMMENT_KINDS = Comment.Kind.choices
@@ -71,15 +71,6 @@ class ChangeRequestRow(Shape):
     created_at = serializers.DateTimeField()
     opened_at = serializers.DateTimeField(allow_null=True)
     closed_at = serializers.DateTimeField(allow_null=True)
-
-
-class QueueRow(ChangeRequestRow):
-    """An open change request with its newest commit and how its checks went."""
-
-    head = serializers.CharField()
-    passed = serializers.IntegerField(allow_null=True)
-    warned = serializers.IntegerField(allow_null=True)
-    failed = serializers.IntegerField(allow_null=True)
 
 
 class ChangeRequestDetail(ChangeRequestRow):
@@ -222,12 +213,3 @@ class DecisionsDoor(ChangeRequestDoor):
         """By a maintainer, about the commit that was seen; approving merges. Nobody decides their own work."""
         row = decisions.decide(actor=self.actor, request=self.found, **self.read(NewDecision))
         return Response(DecisionRow(row).data, status=201)
-
-
-class QueueDoor(Listing):
-    serializer_class = QueueRow
-    queryset = ChangeRequest.objects.none()
-
-    def rows(self) -> QuerySet[ChangeRequest]:
-        """Open change requests that you may read, the longest waiting first."""
-        return queue.queue(self.actor)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from hub.rest import files, people, repos, review, work
+from hub.rest import files, people, queue, repos, review, work
 
 KINDS = ("repos", "tasks")
 IN_A_REPO: Sequence[tuple[str, Any]] = (
@@ -32,6 +32,11 @@ IN_A_REPO: Sequence[tuple[str, Any]] = (
     ("/change-requests/<int:number>/comments/<int:comment>", review.CommentDoor),
     ("/change-requests/<int:number>/merge", review.MergeDoor),
     ("/change-requests/<int:number>/decisions", review.DecisionsDoor),
+    ("/change-requests/<int:number>/comments/<int:comment>/reactions/<str:sign>", queue.ReactionsDoor),
+    ("/change-requests/<int:number>/notes", queue.NotesDoor),
+    ("/change-requests/<int:number>/hand-over", queue.HandOverDoor),
+    ("/change-requests/<int:number>/subscription", queue.SubscriptionDoor),
+    ("/standing", queue.StandingDoor),
     ("/activity", work.RepoActivityDoor),
 )
 
@@ -56,7 +61,12 @@ urlpatterns = [
     path("jobs", work.JobsDoor.as_view()),
     path("jobs/<uuid:job>", work.JobDoor.as_view()),
     path("jobs/<uuid:job>/cancel", work.CancelDoor.as_view()),
-    path("queue", review.QueueDoor.as_view()),
+    path("queue", queue.QueueDoor.as_view()),
+    path("queue/statistics", queue.StatisticsDoor.as_view()),
+    path("queue/replies", queue.RepliesDoor.as_view()),
+    path("queue/rules", queue.RulesDoor.as_view()),
+    path("notices", queue.NoticesDoor.as_view()),
+    path("notices/choices", queue.ChoicesDoor.as_view()),
     path("activity", work.ActivityDoor.as_view()),
     *in_every_repo(IN_A_REPO),
 ]

@@ -5,6 +5,7 @@ Reasons follow from facts (checks, kind, approvals, dates) by one function, `rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,6 +60,19 @@ class QueueFilters:
         if self.waiting:
             wanted &= Q(reply_by__gt=timezone.now())
         return wanted
+
+
+def read_filters(asked: Mapping[str, str]) -> QueueFilters:
+    """Filters from an address."""
+    reason = Reason.FAILED_CHECK if asked.get("failed") else asked.get("reason", "")
+    return QueueFilters(
+        reason=str(reason), risk=asked.get("risk", ""), kind=asked.get("kind", ""),
+        mine=_is_on(asked.get("mine")), overdue=_is_on(asked.get("overdue")), waiting=_is_on(asked.get("waiting")),
+    )  # fmt: skip
+
+
+def _is_on(text: str | None) -> bool:
+    return text in ("1", "true", "on")
 
 
 def queue(actor: Actor, filters: QueueFilters | None = None) -> QuerySet[ChangeRequest]:

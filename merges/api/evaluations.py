@@ -58,7 +58,7 @@ class EvaluationRow(Shape):
     created_at = serializers.DateTimeField()
 
 
-class PairRow(Shape):
+class ComparedRow(Shape):
     """Against another evaluation on the same items."""
 
     subject = serializers.CharField(source="other.subject.full_name")
@@ -74,7 +74,7 @@ class PairRow(Shape):
 
 
 class EvaluationDetail(EvaluationRow):
-    pairs = PairRow(many=True, source="shown_pairs")
+    pairs = ComparedRow(many=True, source="shown_pairs")
     base = serializers.CharField(source="shown_base", allow_null=True)
     base_sha = serializers.CharField()
     scores = serializers.DictField()

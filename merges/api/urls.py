@@ -3,7 +3,7 @@
 from django.urls import path
 
 from hub.rest.urls import in_every_repo
-from merges.api import advice, boards, comparisons, evaluations, merges, methods, teachings, threeway
+from merges.api import advice, boards, comparisons, evaluations, merges, methods, systems, teachings, threeway
 
 urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
@@ -29,6 +29,13 @@ urlpatterns = [
     path("evaluations/<int:evaluation>/items.parquet", boards.ItemsFileDoor.as_view()),
     path("evaluations/<int:evaluation>/lm-eval", boards.LmEvalDoor.as_view()),
     path("leaderboards/<str:owner>/<str:name>", boards.BoardDoor.as_view()),
+    path("systems", systems.SystemsDoor.as_view()),
+    path("systems/<str:owner>/<str:name>", systems.SystemDoor.as_view()),
+    path("systems/<str:owner>/<str:name>/proposals", systems.ProposalsDoor.as_view()),
+    path("systems/<str:owner>/<str:name>/releases", systems.ReleasesDoor.as_view()),
+    path("systems/<str:owner>/<str:name>/releases/<int:number>", systems.ReleaseDoor.as_view()),
+    path("systems/<str:owner>/<str:name>/releases/<int:number>/rollback", systems.RollBackDoor.as_view()),
+    path("systems/<str:owner>/<str:name>/releases/<int:number>/release", systems.ReleaseAnywayDoor.as_view()),
     path("suites", boards.SuitesDoor.as_view()),
     path("suites/<slug:suite>/<int:version>", boards.SuiteDoor.as_view()),
     path("suites/<slug:suite>/<int:version>/leaderboard", boards.SuiteBoardDoor.as_view()),

@@ -12,9 +12,10 @@ from adapters.models import Inspection
 from hub.pages.errors import describe
 from hub.repos import trees
 from hub.repos.frontmatter import parse_card
-from hub.repos.models import Commit, Ref, Repo
+from hub.repos.models import Commit, Kind, Ref, Repo
 from hub.review.models import Check
 from merges.models import Evaluation
+from merges.pages import systems
 from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row
 
 MAX_SHOWN = 300_000
@@ -25,6 +26,8 @@ IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 def overview(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
     """Card, facts, checks, evaluations, lineage and how to use it."""
     repo = repo_or_404(request, owner, name, task=task)
+    if repo.kind == Kind.SYSTEM:
+        return systems.page(request, repo)
     if not repo.head:
         return repo_page(request, "repos/empty.html", repo, "card")
     commit = commit_or_404(repo, request.GET.get("revision"))

@@ -1,9 +1,9 @@
-"""The maintainers' queue, and change requests."""
+"""Change requests: the list of a repo, one of them, and what is done there."""
 
 from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from hub.repos import trees
@@ -11,19 +11,10 @@ from hub.repos.changes import Inline, Put
 from hub.repos.commits import commit
 from hub.repos.models import Commit, Repo
 from hub.review import change_requests, decisions
-from hub.review import queue as review_queue
 from hub.review.models import ChangeRequest, State
 from hub.rights import Verb, can
-from merges.pages import diff_view, reconciling
+from merges.pages import acting, diff_view, reconciling
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
-
-
-def queue(request: HttpRequest) -> HttpResponse:
-    """Open change requests, the longest waiting first."""
-    rows = review_queue.queue(actor_of(request))
-    if request.GET.get("failed"):
-        rows = rows.filter(failed__gt=0)  # type: ignore[misc]  # annotated by the queue
-    return render(request, "work/review.html", {"page_obj": page_of(request, rows), "query": request.GET})
 
 
 def discussions(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
@@ -51,8 +42,7 @@ def change_request(request: HttpRequest, owner: str, name: str, number: int, tas
     return repo_page(
         request, "work/change_request.html", repo, "discussions",
         **diff_view.context(request, actor, ends), three=reconciling.panel(actor, row),
-        row=row, head=head, checks=decisions.checks_of(row),
-        comments=row.comments.select_related("author"), conflicts=change_requests.conflicts(row),
+        row=row, head=head, **acting.context(actor, row, head), conflicts=change_requests.conflicts(row),
         may_decide=row.state == State.OPEN and decisions.may_decide(actor, row),
         may_steer=change_requests.may_steer(actor, row),
         may_merge=row.state in (State.OPEN, State.DRAFT) and can(actor, Verb.WRITE, repo),
@@ -65,19 +55,10 @@ def act(request: HttpRequest, owner: str, name: str, number: int, task: bool = F
     """Comment, decide, merge, close or reopen: one button, one room function."""
     repo = repo_or_404(request, owner, name, task=task)
     row, actor, asked = request_or_404(repo, number), actor_of(request), request.POST
-    text, action = asked.get("text", ""), asked.get("action", "")
-    if action == "comment":
-        attempt(request, lambda: change_requests.comment(actor=actor, request=row, text=text))
-    elif action in ("approve", "request_changes", "reject"):
-        attempt(
-            request,
-            lambda: decisions.decide(actor=actor, request=row, verdict=action, sha=asked.get("sha", ""), reason=text),
-        )
-    elif action == "merge":
-        attempt(request, lambda: change_requests.merge(actor=actor, request=row, text=text))
-    elif action in ("open", "closed", "draft"):
-        attempt(request, lambda: change_requests.set_state(actor=actor, request=row, state=action, text=text))
-    return redirect(row.get_absolute_url())
+    work = acting.action(actor, row, asked)
+    if work is not None:
+        attempt(request, work)
+    return redirect(f"{row.get_absolute_url()}{acting.anchor(asked)}")
 
 
 @signed_in

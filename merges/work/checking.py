@@ -63,7 +63,8 @@ def register_check(name: str, kinds: tuple[str, ...], check: Check) -> None:
 
 def run(running: Running) -> dict[str, Any]:
     """Make every check that fits the kind of repo; returns the verdicts."""
-    from merges.work import checks as _registered  # noqa: F401  # importing registers them
+    from merges.systems import running as _systems  # noqa: F401  # importing registers their checks
+    from merges.work import checks as _registered  # noqa: F401
 
     repo = Repo.objects.select_related("owner").get(pk=running.arguments["repo"])
     commit = Commit.objects.select_related("author").get(repo=repo, sha=running.arguments["sha"])

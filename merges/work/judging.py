@@ -95,7 +95,7 @@ class Bench:
         adapter = head = None
         if row.subject_id != row.base_id:
             files = self.files(row.subject, row.subject_sha)
-            adapter = self._place(row.subject, row.subject_sha)
+            adapter = self.place(row.subject, row.subject_sha)
             head = head_for(row, files)
         started = time.perf_counter()
         result = panel.judge(task, adapter, head, chosen, self.progress)
@@ -108,21 +108,21 @@ class Bench:
             self._panel = None
             self._progress(0, 1, "Fetching the base")
             self.files(base, sha)
-            self._panel = (key, Panel(self._place(base, sha), max_length=max_length))
+            self._panel = (key, Panel(self.place(base, sha), max_length=max_length))
         return self._panel[1]
 
     def files(self, repo: Repo, sha: str) -> dict[str, Path]:
         """Path → local file of a revision, fetched once."""
         key = (repo.pk, sha)
         if key not in self._subjects:
-            self._subjects[key] = local.materialise(repo, commit_of(repo, sha), self._place(repo, sha))
+            self._subjects[key] = local.materialise(repo, commit_of(repo, sha), self.place(repo, sha))
         return self._subjects[key]
 
     def task(self, repo: Repo, sha: str) -> tuple[LocalTask, str]:
         """A task in memory and its metric, read once."""
         key = (repo.pk, sha)
         if key not in self._tasks:
-            self._tasks[key] = local_task(repo, sha, self._place(repo, sha))
+            self._tasks[key] = local_task(repo, sha, self.place(repo, sha))
         return self._tasks[key]
 
     def progress(self, done: int, total: int, note: str) -> None:
@@ -135,7 +135,8 @@ class Bench:
             raise OutOfBudget(f"The evaluation needs more than the {most // 2**20} MiB allowed here.")
         self._progress(done, total, note)
 
-    def _place(self, repo: Repo, sha: str) -> Path:
+    def place(self, repo: Repo, sha: str) -> Path:
+        """Where the files of a revision are put."""
         return Path(self._folder.name) / f"{repo.pk}-{sha[:12]}"
 
 

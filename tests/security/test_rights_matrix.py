@@ -57,6 +57,11 @@ IN_A_REPO = {
     "/change-requests/<int:number>/merge": "POST",
     "/change-requests/<int:number>/decisions": "POST",
     "/change-requests/<int:number>/tensor-merge": "GET POST",
+    "/change-requests/<int:number>/comments/<int:comment>/reactions/<str:sign>": "PUT DELETE",
+    "/change-requests/<int:number>/notes": "GET POST",
+    "/change-requests/<int:number>/hand-over": "POST",
+    "/change-requests/<int:number>/subscription": "GET PUT",
+    "/standing": "GET PUT",
     "/activity": "GET",
     "/facts": "GET",
     "/checks": "GET",
@@ -89,6 +94,13 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "evaluations/import": ("POST", "list"),
     "leaderboards/<str:owner>/<str:name>": ("GET", "hers"),
     "suites": ("GET POST", "list"),
+    "systems": ("GET POST", "list"),
+    "systems/<str:owner>/<str:name>": ("GET", "hers"),
+    "systems/<str:owner>/<str:name>/proposals": ("POST", "hers"),
+    "systems/<str:owner>/<str:name>/releases": ("GET", "hers"),
+    "systems/<str:owner>/<str:name>/releases/<int:number>": ("GET", "hers"),
+    "systems/<str:owner>/<str:name>/releases/<int:number>/rollback": ("POST", "hers"),
+    "systems/<str:owner>/<str:name>/releases/<int:number>/release": ("POST", "hers"),
     "suites/<slug:suite>/<int:version>": ("GET", "public"),
     "suites/<slug:suite>/<int:version>/leaderboard": ("GET", "public"),
     "suites/<slug:suite>/<int:version>/runs": ("POST", "public"),
@@ -98,6 +110,11 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "map": ("GET", "list"),
     "jobs": ("GET", "list"),
     "queue": ("GET", "list"),
+    "queue/statistics": ("GET", "list"),
+    "queue/replies": ("GET", "public"),
+    "queue/rules": ("GET POST", "maintainers"),
+    "notices": ("GET POST", "self"),
+    "notices/choices": ("GET PUT", "self"),
     "activity": ("GET", "list"),
     "merges": ("GET POST", "list"),
     "evaluations": ("GET POST", "list"),
@@ -139,6 +156,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "tasks": {"a": "alice/secret-task"},
         "results": {"results": {"a": {"acc,none": 0.5}}, "n-samples": {"a": {"effective": 12}}},
     },
+    "POST systems": {"name": "planted", "base": "acme/tiny-bert", "owner": "alice"},
     "POST suites": {"name": "planted", "tasks": [{"task": "alice/secret-task"}]},
     "POST suites/<slug:suite>/<int:version>/runs": {"subject": "alice/secret-lora"},
     "POST recipes/lint": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
@@ -190,10 +208,12 @@ def address(route: str, world: World) -> str:
         "job": world.job.pk, "merge": world.merge.pk, "comparison": world.comparison.pk, "evaluation": world.evaluation.pk,
         "teaching": world.teaching.pk,
         "account": "alice", "member": "bob", "token": world.token.pk,
-        "suite": "open", "version": 1,
+        "suite": "open", "version": 1, "sign": "yes",
     }  # fmt: skip
     if "evaluations/<int:evaluation>/" in route:
         parts["evaluation"] = world.judged.pk
+    if route.startswith("systems/"):
+        parts |= {"name": "secret-system", "number": 1}
     if "tags/" in route:
         parts["ref"] = "secret-tag"
     if "members" in route:
@@ -350,3 +370,13 @@ def test_a_token_for_one_repo_reaches_no_other(people: People, world: World) -> 
     assert who.post(f"/{PREFIX}repos", {"name": "new"}, format="json").status_code == 403
     assert who.patch(f"/{PREFIX}accounts/acme", {"bio": "x"}, format="json").status_code == 403
     assert "secret-lora" not in text_of(who.get(f"/{PREFIX}jobs"))
+
+
+def test_rules_are_read_by_all_and_written_by_maintainers(people: People, world: World) -> None:
+    for person, expected in ((None, 401), ("alice", 403), ("charlie", 403), ("mary", 201)):
+        who = client(getattr(people, person) if person else None)
+        assert who.get(f"/{PREFIX}queue/rules").status_code == 200
+        assert who.post(f"/{PREFIX}queue/rules", {"name": "Small"}, format="json").status_code == expected, person
+    assert (
+        client(people.mary, Scope.READ).post(f"/{PREFIX}queue/rules", {"name": "x"}, format="json").status_code == 403
+    )

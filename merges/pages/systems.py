@@ -1,0 +1,123 @@
+"""Systems: the list, one of them, proposing to it, releasing and rolling back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from adapters.search.filters import Filters
+from adapters.search.listing import listing
+from hub.accounts.models import Account
+from hub.repos.models import Commit, Kind, Repo
+from hub.rights import organisations_of
+from merges.models import Release, ReleaseState
+from merges.pages import plots
+from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
+from merges.systems import releases
+from merges.systems.manifest import BadManifest
+
+
+def system_list(request: HttpRequest) -> HttpResponse:
+    """Every System one may see, and the form for a new one."""
+    actor, asked, error = actor_of(request), request.POST, ""
+    owners: list[Account] = []
+    if actor.account is not None:
+        owners = [actor.account, *Account.objects.filter(pk__in=organisations_of(actor.account, "write", "admin"))]
+    if request.method == "POST":
+        owner = next((item for item in owners if item.name == asked.get("owner")), actor.account)
+        if owner is None:
+            return redirect("account_login")
+        made, error = attempt(
+            request,
+            lambda: releases.create_system(
+                actor=actor, owner=owner, name=asked.get("name", "").strip(), base=asked.get("base", ""),
+                description=asked.get("description", ""),
+            ),
+        )  # fmt: skip
+        if made:
+            return redirect(made.get_absolute_url())
+    rows = Repo.objects.visible_to(actor).filter(kind=Kind.SYSTEM).select_related("owner").order_by("-updated_at")
+    page = page_of(request, rows)
+    best = {row.system_id: row for row in _newest([repo.pk for repo in page.object_list])}
+    lines = [{"repo": repo, "release": best.get(repo.pk)} for repo in page.object_list]
+    context = {"page_obj": page, "lines": lines, "owners": owners, "asked": asked, "error": error,
+               "bases": listing(actor, Filters(kind=(Kind.BASE,)), "name")[:200]}  # fmt: skip
+    return render(request, "judging/systems.html", context, status=422 if error else 200)
+
+
+def _newest(keys: list[Any]) -> list[Release]:
+    rows = Release.objects.filter(system__in=keys, state=ReleaseState.RELEASED)
+    return list(rows.order_by("system_id", "-released_at").distinct("system_id"))
+
+
+def page(request: HttpRequest, repo: Repo) -> HttpResponse:
+    """One System: members, the release in use, scores over releases, how to use it."""
+    now = releases.current(repo)
+    rows = list(repo.releases.select_related("created_by", "rolls_back_to", "job")[:200])
+    try:
+        manifest = releases.manifest_at(repo, Commit.objects.filter(repo=repo, sha=repo.head).first()).to_dict()
+        error = ""
+    except BadManifest as problem:
+        manifest, error = (now.manifest if now else {}), str(problem)
+    shown = now.manifest if now else manifest
+    scores = {one["task"]: one for one in (now.scores.get("tasks", []) if now else [])}
+    members = [{**one, "score": scores.get(one["task"]["repo"])} for one in shown.get("members", [])]
+    return repo_page(
+        request, "judging/system.html", repo, "card", now=now, releases=rows, members=members, manifest=shown,
+        error=error, plot=_plot(rows), public_url=settings.PUBLIC_URL,
+        pending=repo.change_requests.filter(state="open").select_related("author")[:20],
+    )  # fmt: skip
+
+
+def _plot(rows: list[Release]) -> Any:
+    """Scores over releases, the oldest first."""
+    scored = [row for row in reversed(rows) if row.score is not None and row.state == ReleaseState.RELEASED]
+    dots = []
+    for number, row in enumerate(scored):
+        reach, score = 1.96 * (row.standard_error or 0.0), row.score or 0.0
+        dots.append(plots.Dot(number, score, score - reach, score + reach, f"v{row.number}", f"#v{row.number}"))
+    return plots.series(dots, [f"v{row.number}" for row in scored], y_label="mean score", x_label="releases")
+
+
+@signed_in
+def propose(request: HttpRequest) -> HttpResponse:
+    """Propose an adapter to a System, or the removal of a member."""
+    actor, asked, error = actor_of(request), request.POST or request.GET, ""
+    if request.method == "POST":
+        named = Repo.objects.with_id(asked.get("system", "")).filter(kind=Kind.SYSTEM)
+        system = named.visible_to(actor).select_related("owner").first()
+        if system is None:
+            raise Http404("There is no such System, or you may not see it.")
+        adapter, text = asked.get("adapter", "").strip(), asked.get("text", "")
+        if asked.get("remove"):
+            work = lambda: releases.propose_removal(actor=actor, system=system, adapter=adapter, text=text)  # noqa: E731
+        else:
+            work = lambda: releases.propose_member(  # noqa: E731
+                actor=actor, system=system, adapter=adapter, text=text, task=asked.get("task", "").strip()
+            )
+        made, error = attempt(request, work)
+        if made:
+            return redirect(made.get_absolute_url())
+    systems = Repo.objects.visible_to(actor).filter(kind=Kind.SYSTEM).select_related("owner").order_by("name")[:200]
+    context = {"asked": asked, "systems": systems, "error": error}
+    return render(request, "judging/propose.html", context, status=422 if error else 200)
+
+
+@signed_in
+@require_POST
+def act(request: HttpRequest, owner: str, name: str, number: int) -> HttpResponse:
+    """Roll back to a release, or release what was held."""
+    repo, actor = repo_or_404(request, owner, name), actor_of(request)
+    release = Release.objects.filter(system=repo, number=number).select_related("system__owner", "job").first()
+    if release is None:
+        raise Http404("There is no such release.")
+    found, reason = release, request.POST.get("reason", "")
+    if request.POST.get("action") == "release":
+        attempt(request, lambda: releases.release_anyway(actor=actor, release=found, reason=reason))
+    else:
+        attempt(request, lambda: releases.roll_back(actor=actor, release=found))
+    return redirect(repo.get_absolute_url())
