@@ -8,12 +8,8 @@ from django.http import HttpRequest
 NAVIGATION = (
     ("Browse", "/browse"),
     ("Tasks", "/tasks"),
-<<<<<<< HEAD
     ("Map", "/map"),
-=======
     ("Systems", "/systems"),
-    ("Leaderboards", "/leaderboards"),
->>>>>>> 7fef3af (The queue as maintainers need it, notices, feeds and reactions; Systems: proposed to, released when no task falls, rolled back)
     ("Teach", "/teach"),
     ("Ask", "/ask"),
     ("Merge", "/merge"),

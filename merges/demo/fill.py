@@ -19,7 +19,7 @@ from hub.accounts.models import Account
 from hub.jobs.models import ENDED, Job, State
 from hub.repos.models import Repo
 from hub.review.models import ChangeRequest
-from merges.demo import proposals
+from merges.demo import proposals, system
 from merges.demo.bases import MINILM, SMOLLM2, DemoBase, write_base
 from merges.demo.people import ORGANISATION, DemoPeople, ensure_people, retire_tokens
 from merges.demo.specialists import SPECIALISTS, Specialist, train_specialist
@@ -83,6 +83,7 @@ def fill(url: str, step: Step, *, with_smollm2: bool = False) -> DemoPeople:
         _specialists(filling, made)
         _merge(filling)
         _proposals(filling)
+        _system(filling)
         _wait_for_jobs(filling)
     retire_tokens()
     return people
@@ -161,6 +162,15 @@ def _proposals(filling: Filling) -> None:
             filling.publish("grace" if target.startswith("ada/") else "ada", target, folder, proposal.title,
                             commit_description=proposal.description, create_pr=True)  # fmt: skip
         filling.step("Change requests", number + 1, 2)
+
+
+def _system(filling: Filling) -> None:
+    """A System of the specialists that were merged, one more proposed to it, and a suite of their tasks."""
+    filling.step("System", 0, 1)
+    accepted = [filling.full_name(name) for name in MERGED]
+    others = [filling.full_name(item.name) for item in SPECIALISTS if item.name not in MERGED]
+    system.fill(filling.base_name, accepted, others[:1])
+    filling.step("System", 1, 1)
 
 
 def _evaluate(by: str, subject: str, task: str) -> None:

@@ -14,7 +14,7 @@ from hub.repos.models import Commit, Kind, Repo
 from merges.evaluation.declared import EvaluationFault
 from merges.models import Release, ReleaseState
 from merges.systems import releases, routed
-from merges.systems.manifest import BadManifest, Manifest, Pin
+from merges.systems.manifest import BadManifest, Manifest, Pin, parse
 from merges.work.checking import Proposed, register_check
 from merges.work.judging import Bench
 from merges.work.merging import ask_for_merge
@@ -29,7 +29,7 @@ def run(running: Running) -> dict[str, Any]:
     if release.state != ReleaseState.EVALUATING:
         release = releases.move(release, ReleaseState.EVALUATING)
     try:
-        scores = measure(running, releases.parse(release.manifest), running.actor)
+        scores = measure(running, parse(release.manifest), running.actor)
     except (EvaluationFault, RuntimeFault, RoutingFault, BadManifest) as error:
         with running.adopt():
             releases.move(release, ReleaseState.HELD, held_because=str(error)[:1000])
