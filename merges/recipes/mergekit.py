@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 from merges.recipes.schema import Problem, RecipeError
 
-METHODS = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
+METHODS = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "breadcrumbs")
 _KEYS = ("merge_method", "models", "base_model", "parameters", "dtype", "out_dtype")
-_PARAMETERS = ("weight", "density", "normalize", "lambda", "rescale", "int8_mask", "t")
+_PARAMETERS = ("weight", "density", "normalize", "lambda", "rescale", "int8_mask", "t", "gamma")
 
 
 def is_mergekit(raw: Mapping[str, Any]) -> bool:
@@ -50,7 +50,7 @@ def _input(place: str, entry: Any, common: Mapping[str, Any], method: Any) -> di
         _refuse(place, f"{place} must hold model and, if wanted, parameters.")
     own = {**common, **_settings(f"{place}.parameters", entry.get("parameters"))}
     result = {"adapter": str(entry["model"]).rpartition("+")[2], "weight": own.get("weight", 1.0)}
-    if method == "ties" or str(method).startswith("dare"):
+    if method in ("ties", "breadcrumbs") or str(method).startswith("dare"):
         result["density"] = own.get("density", 1.0)
     return result
 
@@ -67,6 +67,12 @@ def _method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if given.get("normalize", False):
             return {"merge_method": "mean"}
         return {"merge_method": "task_arithmetic", "parameters": scale}
+    if name == "breadcrumbs":
+        if given.get("normalize", False):
+            _refuse(
+                "parameters.normalize", "breadcrumbs with normalised weights is not here. Divide the weights yourself."
+            )
+        return {"merge_method": "breadcrumbs", "parameters": {**scale, "gamma": given.get("gamma", 0.01)}}
     normalize = {"normalize": "weight" if given.get("normalize", name == "ties") else "none"}
     if name == "ties":
         return {"merge_method": "ties", "parameters": {**scale, **normalize}}
