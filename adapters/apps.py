@@ -9,18 +9,20 @@ class AdaptersConfig(AppConfig):
 
     def ready(self) -> None:
         from adapters.answering.line import CannotAnswer, NobodyAnswers
-        from adapters.catalog import intake, publishing
+        from adapters.catalog import intake, publishing, wording
         from adapters.routing.declaration import RoutingFault
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
         from hub.pages.errors import register_error
         from hub.repos.commits import register_published
         from hub.repos.policy import register_validator
+        from hub.review.diffs import register_words
 
         register_error(NobodyAnswers, 503, "nobody_answers")
         register_error(CannotAnswer, 422, "cannot_answer")
         register_error(RoutingFault, 422, "routing")
         register_validator(intake.validate)
+        register_words(wording.words)
         register_published(publishing.on_commit)
         register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))
         register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))

@@ -6,7 +6,6 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -74,12 +73,10 @@ class TensorsDoor(Listing):
 class HistoryDoor(Door):
     @extend_schema(parameters=[NAME, REVISION], responses=HistoryDetail, summary="History of a tensor")
     def get(self, request: Request, **_address: Any) -> Response:
-        """The commits that changed it, newest first, with how much."""
+        """The commits that changed it, newest first, with how much. Also of one that is not there any more."""
         name = request.query_params.get("name", "")
         held = next((row for row in tensors.held_at(self.repo, self.commit) if row.name == name), None)
-        if held is None:
-            raise NotFound("There is no tensor of that name at this revision, or it has not been measured yet.")
-        found = tensors.twins(self.actor, self.repo, held.tensor_id)
+        found = tensors.twins(self.actor, self.repo, held.tensor_id) if held else []
         answer = {
             "name": name, "steps": tensors.history(self.repo, self.commit, name),
             "elsewhere": [{"repo": repo.full_name, "name": other} for repo, other in found],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from adapters.catalog import manifests
@@ -64,19 +64,22 @@ def _status(old: trees.File | None, new: trees.File | None) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two weights to be compared, `left` the older or the base. `base` is what an adapter is applied to, if needed."""
+    """Two weights to be compared, `left` the older or the base. `base` is what an adapter is applied to, if needed.
+
+    `other` is the second parent where `right` is a merge and `left` its first.
+    """
 
     left: Weights
     right: Weights
     base: Weights | None = None
+    other: Weights | None = None
 
     @property
     def fingerprints(self) -> tuple[str, str]:
         """What the comparison is kept under. A base that is one of the two sides needs no mention."""
         left, right = self.left.fingerprint, self.right.fingerprint
-        if self.base is None:
-            return left, right
-        return left, weights_of.joined(right, self.base.fingerprint)
+        more = [weights.fingerprint for weights in (self.base, self.other) if weights]
+        return left, weights_of.joined(right, *more) if more else right
 
     @property
     def same(self) -> bool:
@@ -105,6 +108,10 @@ def pairs(actor: Actor, left_repo: Repo, left: Commit, right_repo: Repo, right: 
     """
     old, new = weights_of.weights(left_repo, left), weights_of.weights(right_repo, right)
     found = [_paired(old[folder], new[folder], actor) for folder in old if folder in new]
+    if left_repo == right_repo and len(right.parents) == 2 and left.sha in right.parents:
+        second = Commit.objects.filter(repo=right_repo, sha__in=right.parents).exclude(sha=left.sha).first()
+        others = weights_of.weights(right_repo, second) if second else {}
+        found = [replace(pair, other=others.get(pair.right.folder)) for pair in found]
     return [pair for pair in found if not pair.same]
 
 
@@ -131,11 +138,11 @@ def compared(actor: Actor, pair: Pair, *, ask: bool = True) -> Compared:
 
 def queue(pair: Pair, actor: Actor = NOBODY) -> Job:
     """The job that compares a pair; the same pair once."""
-    base = pair.base.place if pair.base else None
+    extra = {"base": pair.base.place if pair.base else None, "other": pair.other.place if pair.other else None}
     return enqueue(
         "adapters.compare",
         title=f"Compare weights of {pair.about.full_name}",
-        arguments={"left": pair.left.place, "right": pair.right.place, "base": base},
+        arguments={"left": pair.left.place, "right": pair.right.place, **extra},
         owner=actor.account,
         repo=pair.about,
         key=_key(pair),
@@ -157,10 +164,10 @@ def run(running: Running) -> dict[str, Any]:
     """The job: compare two weights, keep the result by their fingerprints, and pairs of tensors as they come."""
     places = running.arguments
     left, right = (weights_of.find(places[side]) for side in ("left", "right"))
-    base = weights_of.find(places["base"]) if places.get("base") else None
+    base, other = (weights_of.find(places[name]) if places.get(name) else None for name in ("base", "other"))
     if left is None or right is None:
         raise JobFailed("One of the two revisions is not there any more.")
-    pair = Pair(left, right, base)
+    pair = Pair(left, right, base, other)
     changes = _compare(pair, running)
     with running.adopt():
         old, new = pair.fingerprints
@@ -173,7 +180,7 @@ def run(running: Running) -> dict[str, Any]:
 
 
 def _compare(pair: Pair, running: Running) -> list[TensorChange]:
-    for part in filter(None, (pair.left, pair.right, pair.base)):
+    for part in filter(None, (pair.left, pair.right, pair.base, pair.other)):
         manifests.ensure(part.blobs, running, lambda done, total: running.progress(done, total, "Reading tensors"))
     learned: list[TensorPair] = []
 
@@ -185,7 +192,8 @@ def _compare(pair: Pair, running: Running) -> list[TensorChange]:
     try:
         old = weights_of.opened(pair.left, pair.base if pair.left.config else None)
         new = weights_of.opened(pair.right, pair.base if pair.right.config else None)
-        return compare(old, new, known=_Known(old.keys.values(), new.keys.values()), learn=learn,
+        other = weights_of.opened(pair.other) if pair.other else None
+        return compare(old, new, other=other, known=_Known(old.keys.values(), new.keys.values()), learn=learn,
                        progress=running.progress)  # fmt: skip
     except (FormatError, ValueError) as error:
         raise JobFailed(str(error)) from error

@@ -20,7 +20,7 @@ from adapters.diffs import pairs, rows, updates, views
 from adapters.diffs.changes import Status, TensorChange
 from adapters.diffs.sides import OpenSide, Side, sides
 from adapters.diffs.views import Entry, View
-from adapters.formats.values import Array
+from adapters.formats.values import NUMPY, Array
 
 VERSION = 1
 """Raise it when numbers change their meaning: kept comparisons are then made again."""
@@ -30,18 +30,26 @@ Progress = Callable[[int, int, str], None]
 
 
 def compare(
-    left: Side, right: Side, *, known: Known | None = None, learn: Learn | None = None, progress: Progress | None = None
+    left: Side,
+    right: Side,
+    *,
+    other: Side | None = None,
+    known: Known | None = None,
+    learn: Learn | None = None,
+    progress: Progress | None = None,
 ) -> list[TensorChange]:
     """All changes between two sides, `left` the older: those of the right side in its order, then what was removed.
 
     A pair with equal keys is `unchanged` and its values are never decoded. `known` holds numbers of pairs of keys
     measured before; `learn(old key, new key, numbers)` hears of new ones. `progress(done, total, name)` may raise to
-    stop. Raises FormatError if a file breaks a rule of its format.
+    stop. `other` is a second parent of the right side, so that a mean of both can be told.
+    Raises FormatError if a file breaks a rule of its format.
     """
     with ExitStack() as files:
         old, new = _views(left, right, files)
         partners = _partners(old, new)
-        work = _Work(left.config is None and right.config is not None and right.base is None, known or {}, learn)
+        work = _Work(left.config is None and right.config is not None and right.base is None, known or {}, learn,
+                     OpenSide(other, files) if other else None)  # fmt: skip
         total = sum(prod(entry.shape) for entry in new.values())
         done, found = 0, []
         for name, entry in new.items():
@@ -60,6 +68,7 @@ class _Work:
     on_base: bool
     known: Known
     learn: Learn | None
+    other: OpenSide | None = None
 
 
 def _views(left: Side, right: Side, files: ExitStack) -> tuple[View, View]:
@@ -139,7 +148,7 @@ def _one(work: _Work, before: Entry | None, after: Entry) -> TensorChange:
         return TensorChange(status="renamed", update="moved", evidence=words, **fields, **same)
     if not (before.readable and after.readable):
         return TensorChange(status="changed", **fields)
-    return TensorChange(**fields | _numbers(work, before, after))
+    return TensorChange(**fields | _with_parents(work, before, after, _numbers(work, before, after)))
 
 
 def _numbers(work: _Work, before: Entry, after: Entry) -> dict[str, Any]:
@@ -156,6 +165,17 @@ def _numbers(work: _Work, before: Entry, after: Entry) -> dict[str, Any]:
     if all(pair) and work.learn:
         work.learn(*pair, numbers)
     return numbers | ({"parts": _parts(after)} if not after.key else {})
+
+
+def _with_parents(work: _Work, before: Entry, after: Entry, numbers: dict[str, Any]) -> dict[str, Any]:
+    """The numbers, with the guess "mean" where the tensor lies between its two parents."""
+    other, name = work.other, after.name
+    if other is None or name not in other or numbers.get("update") not in ("dense", "low_rank"):
+        return numbers
+    if after.unit == "update" or other.info(name).shape != after.shape or other.info(name).dtype not in NUMPY:
+        return numbers
+    words = pairs.mixture(before.rows, after.rows, lambda: other.rows(name), numbers, after.dtype)
+    return numbers | {"update": "mean", "evidence": words} if words else numbers
 
 
 def _updated(work: _Work, before: Entry, after: Entry) -> dict[str, Any]:

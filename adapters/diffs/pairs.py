@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adapters.diffs import spectrum
-from adapters.diffs.guessing import Seen, guess
+from adapters.diffs.guessing import ROUNDING, Seen, guess
 from adapters.formats.values import Array, round_to
 
 CASTABLE = frozenset({"F64", "F32", "F16", "BF16"})
@@ -55,6 +55,26 @@ def measure(old: Rows, new: Rows, shape: tuple[int, int], old_dtype: str, new_dt
     seen = Seen(shape, new_dtype, numbers, values, sums.scales(), sums.scales_of_rows())
     update, evidence, exact = guess(seen)
     return numbers | {"update": update, "evidence": evidence, "exact": exact}
+
+
+def mixture(old: Rows, new: Rows, other: Rows, numbers: dict[str, Any], dtype: str) -> str | None:
+    """Whether new = (1 − t)·old + t·other but for rounding, as words; t = ⟨new − old, other − old⟩ / |other − old|²."""
+    cross = length = 0.0
+    for a, b, c in zip(old(), new(), other(), strict=True):
+        wide = a.astype(np.float64)
+        toward, moved = c.astype(np.float64) - wide, b.astype(np.float64) - wide
+        if not (np.isfinite(toward).all() and np.isfinite(moved).all()):
+            return None
+        cross += _dot(toward, moved)
+        length += _dot(toward, toward)
+    if not length:
+        return None
+    share = cross / length
+    rest = max(numbers["change_norm"] ** 2 - share * cross, 0.0)
+    allowed = max(ROUNDING.get(dtype, 0.0), 1e-7) * numbers["new_norm"]
+    if sqrt(rest) > 2 * allowed or not 0.01 < share < 0.99:
+        return None
+    return f"A mean of its two parents: {1 - share:.0%} of this one and {share:.0%} of the other."
 
 
 def _can_be_ranked(sums: _Sums, shape: tuple[int, int], cast: bool) -> bool:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 from hub.repos import trees
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import File
 
 MAX_FILE, MAX_FILES = 256 * 1024, 300
+Words = Callable[[Repo, Commit, Commit], dict[str, list[str]]]
+_words: list[Words] = []
+
+
+def register_words(words: Words) -> None:
+    """Let a higher room say what changed inside files that are no text: path → lines, written as comments."""
+    _words.append(words)
 
 
 def unified(repo: Repo, before: Commit, after: Commit) -> str:
@@ -17,7 +25,13 @@ def unified(repo: Repo, before: Commit, after: Commit) -> str:
     paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))[:MAX_FILES]
     left = trees.load_files(repo, {path: old[path] for path in paths if path in old})
     right = trees.load_files(repo, {path: new[path] for path in paths if path in new})
-    return "".join(_file(path, left.get(path), right.get(path)) for path in paths)
+    said: dict[str, list[str]] = {}
+    for words in _words:
+        said |= words(repo, before, after)
+    return "".join(
+        _file(path, left.get(path), right.get(path)) + "".join(f"# {line}\n" for line in said.get(path, ()))
+        for path in paths
+    )
 
 
 def _file(path: str, left: File | None, right: File | None) -> str:

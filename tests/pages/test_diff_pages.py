@@ -63,6 +63,9 @@ def test_two_revisions(pair: tuple[Repo, Repo]) -> None:
     assert detail.count('class="plot"') == 3
     for odd in ("?page=99", "?tensor=nothing", "?sort=%00", "?status=x&kind=y", "?layer=<b>&module=<script>x"):
         assert "<script>x" not in page(compare_address(pair[1]) + odd)
+    text = page(compare_address(pair[1]).replace("/bob/", "/api/models/bob/"))
+    assert "# Changed 1 of 6 updates and tensors" in text
+    assert f"#   changed       50.0 %  scale     {MODULE}" in text
     page(f"{pair[1].get_absolute_url()}/compare/main", status=404)
     page(f"{pair[1].get_absolute_url()}/compare/main..nowhere", status=404)
 

@@ -257,3 +257,15 @@ def test_not_finite_on_both_sides_is_said(tmp_path: Path) -> None:
     changes = compare(side(tmp_path, {"x": old}), side(tmp_path, {"x": old * 2}))
     assert changes[0].not_finite == 2
     assert "2 values in x are not finite" in warnings(changes)[0]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_a_mean_of_two_parents_is_told(tmp_path: Path, share: float) -> None:
+    random = np.random.default_rng(11)
+    old, other = (random.normal(size=(64, 48)).astype(np.float32) for _ in range(2))
+    new = ((1 - share) * old + share * other).astype(np.float32)
+    (change,) = compare(side(tmp_path, {"x": old}), side(tmp_path, {"x": new}), other=side(tmp_path, {"x": other}))
+    assert change.update == "mean"
+    assert f"{share:.0%} of the other" in change.evidence
+    (dense,) = compare(side(tmp_path, {"x": old}), side(tmp_path, {"x": other}), other=side(tmp_path, {"x": new}))
+    assert dense.update == "dense"
