@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.models import Lineage
 from hub.accounts.actor import Actor
@@ -109,6 +109,7 @@ def graph(actor: Actor, repo: Repo, sha: str, steps: int = 2) -> Graph:
     steps = max(1, min(steps, MOST_STEPS))
     _up(actor, found, [middle], steps)
     _down(actor, found, [middle], steps)
+    _settle(found)
     for extra in _extras:
         for node, edge in extra(actor, repo):
             found.nodes[node.id] = node
@@ -147,16 +148,35 @@ def _down(actor: Actor, found: Graph, front: list[Node], steps: int) -> None:
             .select_related("child__owner")
             .order_by("relation", "-child__updated_at", "pk")[:MOST_CHILDREN]
         )
-        front = []
+        middle, front = next(iter(found.nodes.values())), []
         for row in rows:
             if row.child_sha != row.child.head:
                 continue
             name = _id(row.child)
+            if found.nodes.get(name, middle).step < 0:
+                continue  # a relation in a circle: it is among the ancestors already
             if name not in found.nodes and not _full(found, step):
                 found.nodes[name] = Node(name, step, row.child.kind, row.child, row.child_sha, note=_note(row.child))
                 front.append(found.nodes[name])
             if name in found.nodes:
                 found.edges.append(Edge(parents_[row.parent_id].id, name, row.relation, row.weight))
+
+
+def _settle(found: Graph) -> None:
+    """Move each node as far out as its longest way to the middle, so that every edge leads from left to right."""
+    for _ in range(MOST_STEPS):
+        moved = False
+        for edge in found.edges:
+            parent, child = found.nodes[edge.parent], found.nodes[edge.child]
+            if parent.step < child.step:
+                continue
+            if child.step <= 0:
+                found.nodes[parent.id] = replace(parent, step=child.step - 1)
+            else:
+                found.nodes[child.id] = replace(child, step=parent.step + 1)
+            moved = True
+        if not moved:
+            return
 
 
 def _full(found: Graph, step: int) -> bool:

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from adapters.catalog.lineage import Edge, Graph, Node
 
-WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 208, 50, 76, 14, 4
+WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 232, 50, 76, 14, 4
 RELATIONS = {"adapter": "adapter of", "merge": "merged from", "task": "taught on", "evaluation": "evaluated on"}
 
 
@@ -33,7 +33,8 @@ def draw(graph: Graph, here: str) -> SafeString:
         if step in graph.left_out:
             y = top + len(columns[step]) * (HEIGHT + DOWN) + 16
             more.append(format_html('<text class="note" x="{}" y="{}">and {} more</text>', x, y, graph.left_out[step]))
-    edges = format_html_join("", "{}", ((_edge(edge, places),) for edge in graph.edges if edge.parent in places))
+    near = {(edge.parent, edge.child) for edge in graph.edges if _span(graph, edge) == 1}
+    edges = format_html_join("", "{}", ((_edge(edge, places, _is_implied(graph, edge, near)),) for edge in graph.edges))
     nodes = format_html_join("", "{}", ((_node(node, *places[node.id], node.id == here),) for node in
                                         graph.nodes.values()))  # fmt: skip
     above = sum(node.step < 0 for node in graph.nodes.values())
@@ -45,7 +46,19 @@ def draw(graph: Graph, here: str) -> SafeString:
     )  # fmt: skip
 
 
-def _edge(edge: Edge, places: dict[str, tuple[float, float]]) -> SafeString:
+def _span(graph: Graph, edge: Edge) -> int:
+    return graph.nodes[edge.child].step - graph.nodes[edge.parent].step
+
+
+def _is_implied(graph: Graph, edge: Edge, near: set[tuple[str, str]]) -> bool:
+    """Whether a long edge only says what edges between neighbours say already."""
+    reached = {edge.parent}
+    for _ in range(_span(graph, edge)):
+        reached = {child for parent, child in near if parent in reached}
+    return _span(graph, edge) > 1 and edge.child in reached
+
+
+def _edge(edge: Edge, places: dict[str, tuple[float, float]], implied: bool) -> SafeString:
     (x1, y1), (x2, y2) = places[edge.parent], places[edge.child]
     x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT / 2, y2 + HEIGHT / 2
     bend = max(30.0, (x2 - x1) / 2)
@@ -56,7 +69,7 @@ def _edge(edge: Edge, places: dict[str, tuple[float, float]]) -> SafeString:
             f"{(y1 + y2) / 2 - 4:.0f}", f"{edge.weight:.2g}",
         )  # fmt: skip
     return format_html(
-        '<path class="edge edge-{}" d="M{} {}C{} {} {} {} {} {}"/>{}', edge.relation,
+        '<path class="edge edge-{}{}" d="M{} {}C{} {} {} {} {} {}"/>{}', edge.relation, " implied" if implied else "",
         f"{x1:.0f}", f"{y1:.1f}", f"{x1 + bend:.0f}", f"{y1:.1f}", f"{x2 - bend:.0f}", f"{y2:.1f}", f"{x2:.0f}",
         f"{y2:.1f}", label,
     )  # fmt: skip
@@ -68,8 +81,8 @@ def _node(node: Node, x: float, y: float, here: bool) -> SafeString:
         '<rect x="{}" y="{}" width="{}" height="{}" rx="6"/>'
         '<rect class="mark" x="{}" y="{}" width="4" height="{}" rx="2"/>'
         '<text class="title" x="{}" y="{}">{}</text><text class="note" x="{}" y="{}">{}</text>',
-        x, f"{y:.1f}", WIDTH, HEIGHT, x + 6, f"{y + 8:.1f}", HEIGHT - 16, x + 18, f"{y + 21:.1f}", _cut(title, 28),
-        x + 18, f"{y + 38:.1f}", _cut(under, 34),
+        x, f"{y:.1f}", WIDTH, HEIGHT, x + 6, f"{y + 8:.1f}", HEIGHT - 16, x + 18, f"{y + 21:.1f}", _cut(title, 29),
+        x + 18, f"{y + 38:.1f}", _cut(under, 38),
     )  # fmt: skip
     classes = f"node node-{node.kind}{' here' if here else ''}"
     if not url:
