@@ -49,13 +49,14 @@ class Rule:
 
 
 def strategies() -> dict[str, str]:
-    """Name → title of everything a rule can say. Methods that need more than the changes themselves are left out."""
+    """Name → title of everything a rule can say. Methods that need more than the changes (data, statistics) are out."""
     methods = {name: method.title for name, method in METHODS.items() if _suits(method)}
     return TAKE | methods
 
 
 def _suits(method: Method) -> bool:
-    return not method.needs_base and method.inputs_minimum <= 2 <= (method.inputs_maximum or 2)
+    alone = not (method.needs_base or method.needs or method.searched or method.routed)
+    return alone and method.inputs_minimum <= 2 <= (method.inputs_maximum or 2)
 
 
 def default_rules() -> list[Rule]:
