@@ -28,6 +28,8 @@ def watched(layers: list[tuple[str, torch.nn.Module]]) -> Iterator[dict[str, lis
 
         def keep(_module: Any, inputs: Any, output: torch.Tensor, name: str = name) -> None:
             seen[name] = [inputs[0].detach(), None]
+            if not output.requires_grad:  # a frozen network: the graph begins here
+                output.requires_grad_(True)
             output.register_hook(lambda gradient, name=name: seen[name].__setitem__(1, gradient.detach()))
 
         hooks.append(layer.register_forward_hook(keep))

@@ -39,7 +39,7 @@ def embed(material: Material) -> Placed:
         raise EmbeddingFault("All examples carry one label, so there is no question to embed. Add another label.")
     values = _fisher(material.probe, chosen, labels, material)
     norm = float(values.mean())
-    values = _pooled(values)
+    values = pooled(values)
     mean = float(values.mean())
     if not np.isfinite(mean) or mean <= 0:
         raise EmbeddingFault("The probe's gradients vanish on these examples, so they cannot be placed.")
@@ -105,7 +105,7 @@ def _fisher(probe: Runtime, examples: Sequence[Example], labels: list[str], mate
     return np.asarray(np.concatenate(parts).mean(axis=0), dtype=np.float64)
 
 
-def _pooled(values: Array) -> Array:
+def pooled(values: Array) -> Array:
     """Neighbouring filters averaged in equal groups, so that at most 8192 numbers are kept."""
     size = -(-len(values) // WIDEST)
     starts = np.arange(0, len(values), size)

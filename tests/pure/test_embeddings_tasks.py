@@ -22,7 +22,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 def test_every_method_declares_itself() -> None:
     found = methods()
-    assert {"texts", "tuned", "question", "task2vec", "published"} <= set(found)
+    assert {"texts", "tuned", "question", "task2vec", "task_emb", "published"} == set(found)
     for name, method in found.items():
         assert (method.name, method.version >= 1) == (name, True)
         assert method.reference.url.startswith("https://") and 1900 < method.reference.year < 2027
@@ -104,6 +104,35 @@ def test_filter_fisher_is_the_mean_square_of_per_example_gradients(probe: Runtim
             )
             expected.append(squares.mean(1))
         assert found[number] == pytest.approx(torch.cat(expected).detach().numpy(), rel=1e-3, abs=1e-9)
+
+
+def test_task_emb_is_the_gradient_of_the_tuned_model(probe: Runtime, tmp_path: Path) -> None:
+    from adapters.embeddings import task_emb
+    from merges.training.settings import Settings
+    from merges.training.teach import teach
+
+    base = write_encoder(tmp_path / "base")
+    quick = Settings(rank=2, epochs=1, batch_size=16, learning_rate=1e-2, max_length=24, patience=0)
+    teach(base, opinions(32), quick, tmp_path / "a")
+    tuned = Runtime(base, max_length=32)
+    tuned.attach("a", tmp_path / "a")
+    made = task_emb.embed(Material(opinions(12), probe=tuned, tuned="a"))
+    model, call = tuned.differentiable("a")
+    name, layer = fisher.linear_layers(model)[3]
+    squares = []
+    for row in texts.choose(opinions(12), 64):
+        layer.weight.requires_grad_(True)
+        batch = dict(tuned.tokenizer([row.text], return_tensors="pt"))
+        value = torch.log_softmax(call(**batch).logits, 1)[0, ("no", "yes").index(row.label)]
+        squares.append(torch.autograd.grad(value, layer.weight)[0].pow(2).mean(1))
+        layer.weight.requires_grad_(False)
+    start = sum(other.out_features for _, other in fisher.linear_layers(model)[:3])
+    expected = torch.stack(squares).mean(0).numpy() / made.details["norm"]
+    assert made.vector[start : start + len(expected)] == pytest.approx(expected, rel=1e-2, abs=1e-6), name
+    with pytest.raises(EmbeddingFault, match="attached"):
+        task_emb.embed(Material(opinions(12), probe=tuned))
+    with pytest.raises(EmbeddingFault, match="0 examples"):
+        task_emb.embed(Material([Example("x", "maybe")] * 9, probe=tuned, tuned="a"))
 
 
 def test_task2vec_and_its_distances(probe: Runtime) -> None:
