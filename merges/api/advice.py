@@ -21,7 +21,7 @@ class LabelledRow(Shape):
 class AdviceBody(Shape):
     """8 to 64 labelled examples of the new task."""
 
-    examples = LabelledRow(many=True, max_length=64)
+    examples = LabelledRow(many=True, allow_empty=False)
     base = serializers.CharField(max_length=200, required=False, allow_blank=True, default="", help_text="owner/name")
     measure = serializers.BooleanField(default=False, help_text="Also try the best on the examples, in a job.")
 
