@@ -5,12 +5,13 @@ What a person may not read looks absent (404) everywhere.
 """
 
 from enum import StrEnum
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account, MemberRole, Membership
-from hub.repos.models import Repo, RepoQuerySet, Standing
+from hub.repos.models import AccessRequest, Repo, RepoQuerySet, Standing
 
 
 class Verb(StrEnum):
@@ -31,12 +32,13 @@ def visible_repos(repos: RepoQuerySet, actor: Actor) -> RepoQuerySet:
     """The repos of a queryset that this actor may read."""
     account, token = actor.account, actor.token
     if account is None:
-        return repos.filter(private=False).exclude(standing=Standing.QUARANTINED)
+        return repos.filter(private=False, gated="").exclude(standing=Standing.QUARANTINED)
     if not account.is_staff:
         mine = Q(owner=account) | Q(owner__in=organisations_of(account))
         repos = repos.filter(Q(private=False) | mine)
         if not account.is_maintainer:
             repos = repos.filter(~Q(standing=Standing.QUARANTINED) | mine)
+            repos = repos.filter(Q(gated="") | mine | Q(pk__in=_let_in(account)))
     if token and token.repos:
         named = Q()
         for repo_id in token.repos:
@@ -44,6 +46,17 @@ def visible_repos(repos: RepoQuerySet, actor: Actor) -> RepoQuerySet:
             named |= Q(owner__name__iexact=owner, name__iexact=name)
         repos = repos.filter(Q(private=False) | named)
     return repos
+
+
+def known_repos(repos: RepoQuerySet, actor: Actor) -> RepoQuerySet:
+    """The repos of a queryset that this actor may know of: those they may read, and those they could ask to read."""
+    visible = visible_repos(Repo.objects.all(), actor).values("pk")
+    return repos.filter(Q(pk__in=visible) | Q(private=False, standing=Standing.GOOD) & ~Q(gated=""))
+
+
+def _let_in(account: Account) -> "QuerySet[AccessRequest, UUID]":
+    accepted = AccessRequest.objects.filter(account=account, state=AccessRequest.State.ACCEPTED)
+    return accepted.values_list("repo_id", flat=True)
 
 
 def organisations_of(account: Account, *roles: str) -> "QuerySet[Membership, int]":
@@ -100,10 +113,12 @@ def is_own_work(account: Account, repo: Repo, author: Account | None) -> bool:
 
 def _may_read(actor: Actor, repo: Repo) -> bool:
     account, quarantined = actor.account, repo.standing == Standing.QUARANTINED
-    if not repo.private and not quarantined:
+    if not repo.private and not quarantined and not repo.gated:
         return True
     if account is None or (repo.private and not actor.reaches(repo.full_name)):
         return False
     if repo.owner_id == account.pk or account.is_staff or (account.is_maintainer and not repo.private):
         return True
-    return organisations_of(account).filter(organisation=repo.owner_id).exists()
+    if organisations_of(account).filter(organisation=repo.owner_id).exists():
+        return True
+    return bool(repo.gated) and not repo.private and not quarantined and _let_in(account).filter(repo=repo.pk).exists()

@@ -11,6 +11,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from hub.repos.access import NotGated
 from hub.repos.commits import BadChange, Conflict
 from hub.repos.lifecycle import Exists
 from hub.repos.policy import Refused
@@ -32,6 +33,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     MergeConflict: (409, "merge_conflict"),
     Moved: (409, "moved"),
     NotPossible: (409, "not_possible"),
+    NotGated: (409, "not_gated"),
     Conflict: (412, "conflict"),
     BadStanding: (422, "bad_standing"),
     Yanked: (410, "yanked"),

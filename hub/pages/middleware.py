@@ -51,8 +51,16 @@ class RepoMoved(Exception):
         self.before, self.now = before, now
 
 
+class RepoGated(Exception):
+    """A page of a repo whose door is elsewhere: `door` is where to ask."""
+
+    def __init__(self, door: str) -> None:
+        super().__init__("This repo is gated.")
+        self.door = door
+
+
 class MovedMiddleware:
-    """Leads a page's old address to the new one."""
+    """Leads a page's old address to the new one, and a gated repo's pages to its door."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -62,6 +70,8 @@ class MovedMiddleware:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """307 below the new id, so that a form sent to the old one arrives too."""
+        if isinstance(error, RepoGated):
+            return HttpResponse(status=303, headers={"Location": error.door})
         if not isinstance(error, RepoMoved):
             return None
         address = request.get_full_path().replace("%1F", "%2F")

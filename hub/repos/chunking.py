@@ -68,7 +68,7 @@ def run(running: Running) -> dict[str, Any]:
 def may_use(blob: Blob) -> MayUse:
     """A file refers to chunks of public files, and of files of the same owners: nobody learns of what others hide."""
     owners = GitObject.objects.filter(large=blob).values("repo__owner")
-    shown = Q(repo__private=False) | Q(repo__owner__in=owners)
+    shown = Q(repo__private=False, repo__gated="") | Q(repo__owner__in=owners)
     readable = GitObject.objects.filter(shown, large__isnull=False).values("large_id")
     known: dict[int, list[tuple[int, int]]] = defaultdict(list)
     asked: set[int] = set()

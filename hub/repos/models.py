@@ -37,12 +37,25 @@ class Standing(models.TextChoices):
     QUARANTINED = "quarantined"
 
 
+class Gate(models.TextChoices):
+    """How people get into a gated repo: whoever asks, or whom its owner accepts."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
 class RepoQuerySet(models.QuerySet["Repo"]):
     def visible_to(self, actor: Actor) -> RepoQuerySet:
         """The repos this actor may know of. Everything else looks absent."""
         from hub.rights import visible_repos
 
         return visible_repos(self, actor)
+
+    def known_to(self, actor: Actor) -> RepoQuerySet:
+        """Those, and the gated ones whose existence is public though their content is not."""
+        from hub.rights import known_repos
+
+        return known_repos(self, actor)
 
     def with_id(self, repo_id: str) -> RepoQuerySet:
         """Repos called `owner/name`, without regard to case (a model and a task may share a name)."""
@@ -66,6 +79,9 @@ class Repo(models.Model):
     name = models.CharField(max_length=MAX_LENGTH, validators=[check_name])
     kind = models.CharField(max_length=7, choices=Kind.choices, default=Kind.ADAPTER)
     private = models.BooleanField(default=False)
+    gated = models.CharField(
+        max_length=6, choices=Gate.choices, blank=True, help_text="Everybody knows of it; who is let in reads it."
+    )
     head = models.CharField(
         max_length=40, blank=True, help_text="Commit of the default branch; empty before the first."
     )
@@ -139,6 +155,29 @@ class FormerName(models.Model):
 
     def __str__(self) -> str:
         return self.full_name
+
+
+class AccessRequest(models.Model):
+    """A person asks to read a gated repo, and what was answered."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="access_requests")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="access_requests")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
+    text = models.TextField(max_length=2000, blank=True, help_text="What they want it for.")
+    reason = models.CharField(max_length=300, blank=True, help_text="Why they were not let in.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [models.UniqueConstraint(fields=["repo", "account"], name="access_asked_once")]
+
+    def __str__(self) -> str:
+        return f"{self.account} to {self.repo}: {self.state}"
 
 
 class ObjectKind(models.TextChoices):

@@ -96,8 +96,26 @@ def find_repo(request: WireRequest, repokind: str, owner: str, name: str, *, ups
         moved = lifecycle.moved_to(request.actor, f"{owner}/{name}", task=repokind == "datasets")
         if moved:
             raise _go_on(request, f"{owner}/{name}", moved)
+        _tell_of_gate(request, repokind, owner, name)
         raise (lead_on(request, repokind, owner) if upstream else None) or repo_not_found(request)
     return repo
+
+
+def known_repo(request: WireRequest, repokind: str, owner: str, name: str) -> Repo:
+    """As `find_repo` with `upstream`, and gated repos too: for routes that tell of a repo but not what is in it."""
+    repos = Repo.objects.with_id(f"{owner}/{name}").known_to(request.actor).select_related("owner")
+    repo = (repos.tasks() if repokind == "datasets" else repos.models()).first()
+    return repo or find_repo(request, repokind, owner, name, upstream=True)
+
+
+def _tell_of_gate(request: WireRequest, repokind: str, owner: str, name: str) -> None:
+    """A gated repo is no secret: say where to ask. Raises WireError (GatedRepo); returns if it is none."""
+    repos = Repo.objects.with_id(f"{owner}/{name}").known_to(request.actor).select_related("owner")
+    repo = (repos.tasks() if repokind == "datasets" else repos.models()).first()
+    if repo is not None:
+        page = absolute(request, f"{repo.get_absolute_url()}/access")
+        message = f"Access to {repo.full_name} is restricted. Ask for it at {page}"
+        raise WireError(403 if request.actor.is_known else 401, message, code="GatedRepo")
 
 
 def _go_on(request: WireRequest, before: str, repo: Repo) -> WireError:

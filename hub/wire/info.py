@@ -8,11 +8,13 @@ from typing import Any
 from django.db.models import F
 from django.http import HttpResponse, JsonResponse
 
+from hub import rights
 from hub.repos import cards, gitformat, standing, trees
 from hub.repos.models import Commit, GitObject, Repo
 from hub.review.models import Check
+from hub.rights import Verb
 from hub.wire import listing, shapes
-from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag, values_of
+from hub.wire.asking import WireRequest, absolute, commit_at, door, flag, known_repo, values_of
 
 EXPANDABLE = (
     *shapes.LIST_FIELDS, "siblings", "cardData", "config", "usedStorage", "description", "spaces", "safetensors",
@@ -27,7 +29,7 @@ _BARE = {"language": "language", "library_name": "library", "pipeline_tag": "pip
 @door("GET", "HEAD")
 def info(request: WireRequest, repokind: str, owner: str, name: str, revision: str = "") -> HttpResponse:
     """`GET /api/{T}/{R}[/revision/{rev}]`, with `blobs`, `expand` and `securityStatus`."""
-    repo = find_repo(request, repokind, owner, name, upstream=True)
+    repo = known_repo(request, repokind, owner, name)
     if revision:
         standing.require_usable(repo, revision)
     commit = commit_at(repo, revision)
@@ -35,7 +37,7 @@ def info(request: WireRequest, repokind: str, owner: str, name: str, revision: s
     body = shapes.repo_info(repo, commit.sha if commit.pk else "", _card(repo, commit))
     if not expand or {"siblings", "usedStorage", "safetensors"} & set(expand):
         files = trees.describe(repo, trees.flatten(repo, commit.tree))
-        blobs = flag(request.GET.get("blobs"))
+        blobs = flag(request.GET.get("blobs")) and rights.can(request.actor, Verb.READ, repo)
         body["siblings"] = [shapes.sibling(file, blobs=blobs) for file in files]
         body["usedStorage"] = shapes.used_storage(files)
     measured = _safetensors(repo.facts) if commit.sha == repo.head else None

@@ -45,7 +45,7 @@ class Page:
 
 def page(request: WireRequest, repokind: str) -> Page:
     """The repos a request asks for. Raises WireError (400) for what cannot be meant."""
-    repos = Repo.objects.visible_to(request.actor).select_related("owner")
+    repos = Repo.objects.known_to(request.actor).select_related("owner")
     repos = repos.tasks() if repokind == "datasets" else repos.models()
     repos = _filtered(request, repos)
     sort = request.GET.get("sort") or "lastModified"
@@ -89,8 +89,8 @@ def _filtered(request: WireRequest, repos: RepoQuerySet) -> RepoQuerySet:
         repos = _sized(repos, least, most)
     if any(request.GET.get(key) for key in ("inference", "inference_provider")):
         return repos.none()  # no model runs here on demand
-    if request.GET.get("gated") is not None and flag(request.GET["gated"]):
-        return repos.none()
+    if request.GET.get("gated"):
+        repos = repos.exclude(gated="") if flag(request.GET["gated"]) else repos.filter(gated="")
     return repos
 
 

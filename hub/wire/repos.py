@@ -8,7 +8,7 @@ from django.http import HttpResponse, JsonResponse
 
 from hub import rights
 from hub.accounts.models import Account
-from hub.repos import copying, lifecycle
+from hub.repos import access, copying, lifecycle
 from hub.repos.models import Kind, Like, Repo
 from hub.rights import Denied, Verb
 from hub.wire.asking import WireRequest, door, find_repo, flag, read_json, repo_url, require_account, text_of
@@ -82,18 +82,18 @@ def duplicate(request: WireRequest, repokind: str, owner: str, name: str) -> Htt
 
 @door("PUT", limit="write")
 def settings(request: WireRequest, repokind: str, owner: str, name: str) -> HttpResponse:
-    """`PUT /api/{T}/{R}/settings`: visibility and description. Gated access is not offered."""
+    """`PUT /api/{T}/{R}/settings`: visibility, gate and description."""
     repo, body = find_repo(request, repokind, owner, name), read_json(request)
     rights.require(request.actor, Verb.ADMIN, repo)
-    if body.get("gated") not in (None, False):
-        raise WireError(501, "Access on request is not offered here; make the repo private and add members instead.")
+    if body.get("gated") is not None:
+        access.set_gate(actor=request.actor, repo=repo, gated=str(body["gated"] or "")[:10])
     private = _private(body)
     if private is not None:
         lifecycle.set_private(actor=request.actor, repo=repo, private=private)
     if "description" in body:
         lifecycle.describe(actor=request.actor, repo=repo, description=text_of(body, "description"))
     return JsonResponse(
-        {"private": repo.private, "visibility": "private" if repo.private else "public", "gated": False}
+        {"private": repo.private, "visibility": "private" if repo.private else "public", "gated": repo.gated or False}
     )
 
 

@@ -67,7 +67,7 @@ def repo_info(repo: Repo, sha: str, card: dict[str, Any]) -> dict[str, Any]:
         "lastModified": when(repo.updated_at),
         "createdAt": when(repo.created_at),
         "private": repo.private,
-        "gated": False,
+        "gated": repo.gated or False,
         "disabled": repo.standing != Standing.GOOD,
         "downloads": repo.downloads,
         "likes": repo.likes,

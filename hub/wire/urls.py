@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from hub.wire import (
+    access,
     commit,
     comparing,
     converters,
@@ -142,6 +143,9 @@ urlpatterns = [
     _api("/auth-check/<str:verb>", repos.auth_check),
     _api("/duplicate", repos.duplicate),
     _api("/compare/<inside:revisions>", comparing.compare),
+    _api("/user-access-request/handle", access.handle),
+    _api("/user-access-request/grant", access.grant),
+    _api("/user-access-request/<str:status>", access.list_requests),
     _api("/lfs-files", storage.lfs_files),
     _api("/lfs-files/batch", storage.delete_lfs_files),
     _api("/safetensors-metadata/<inside:path>", weights.safetensors_metadata),

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from hub.accounts.actor import Actor
 from hub.pages.errors import describe
-from hub.pages.middleware import RepoMoved
+from hub.pages.middleware import RepoGated, RepoMoved
 from hub.repos import lifecycle, trees
 from hub.repos.models import Commit, Repo
 from hub.rights import Verb, can
@@ -38,6 +38,10 @@ def repo_or_404(request: HttpRequest, owner: str, name: str, *, task: bool = Fal
         moved = lifecycle.moved_to(actor_of(request), f"{owner}/{name}", task=task)
         if moved:
             raise RepoMoved(f"{owner}/{name}", moved.full_name)
+        known = Repo.objects.with_id(f"{owner}/{name}").known_to(actor_of(request)).select_related("owner")
+        gated = (known.tasks() if task else known.models()).first()
+        if gated:
+            raise RepoGated(f"{gated.get_absolute_url()}/access")
         raise Http404("There is no such repo, or you may not see it.")
     return repo
 

@@ -11,6 +11,7 @@ from django.views.generic import RedirectView
 
 from hub.wire import converters
 from merges.pages import (
+    access,
     advising,
     asking,
     browse,
@@ -62,6 +63,7 @@ def _repo(prefix: str, options: dict[str, Any]) -> list[URLPattern]:
         ("/upload", people.upload),
         ("/relatives", relatives.page),
         ("/settings", people.settings),
+        ("/access", access.gate),
     ]
     return [path(head + rest, view, options) for rest, view in pages]
 
