@@ -10,7 +10,7 @@ class ReposConfig(AppConfig):
     def ready(self) -> None:
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
-        from hub.repos import chunking, commits
+        from hub.repos import chunking, commits, hot
         from hub.repos.models import GitObject
         from hub.store.collect import register_reference
 
@@ -18,4 +18,5 @@ class ReposConfig(AppConfig):
             lambda: GitObject.objects.filter(large__isnull=False).values_list("large_id", flat=True).distinct()
         )
         register(JobKind(chunking.KIND, "hub.repos.chunking:run", Queue.HEAVY))
+        register(JobKind(hot.KIND, "hub.repos.hot:run", Queue.HEAVY))
         commits.register_published(chunking.after_commit)

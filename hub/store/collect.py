@@ -89,13 +89,19 @@ def _collect_xorbs(done: Collected, now: datetime) -> None:
 
 
 def _drop_wholes(done: Collected, now: datetime) -> None:
-    """Remove objects of whole files whose chunks were verified; twice the life of an address has passed since."""
+    """Remove objects of whole files whose chunks were verified; twice the life of an address has passed since.
+
+    Files that are no longer downloaded by many stop being whole first.
+    """
+    Blob.objects.filter(whole=True, hot_until__lt=now).exclude(xet_hash="").update(
+        whole=False, hot_until=None, dropped_at=now
+    )
     dead = now - 2 * timedelta(seconds=settings.LIMITS["presigned_seconds"])
     for blob in Blob.objects.filter(whole=False, dropped_at__lt=dead, state=BlobState.PRESENT):
-        objects.delete(blob.key)
-        Blob.objects.filter(pk=blob.pk, whole=False).update(dropped_at=None, location="")
-        done.wholes_dropped += 1
-        done.bytes_freed += blob.size
+        if Blob.objects.filter(pk=blob.pk, whole=False, dropped_at__lt=dead).update(dropped_at=None):
+            objects.delete(blob.key)
+            done.wholes_dropped += 1
+            done.bytes_freed += blob.size
 
 
 def _doom(sha256: str) -> bool:

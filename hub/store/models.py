@@ -29,6 +29,9 @@ class Blob(models.Model):
     dropped_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when the object is not used; it is removed when no address of it lives."
     )
+    hot_until = models.DateTimeField(
+        null=True, blank=True, help_text="A file in chunks is kept whole too until then: many download it."
+    )
     xet_hash = models.CharField(
         max_length=64, blank=True, db_index=True, help_text="Xet's hash of the file, if it is stored as chunks."
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from hub.repos import hot
 from hub.store import blobs, objects
 from hub.store.models import Blob
 from hub.wire.errors import WireError
@@ -42,12 +45,39 @@ def stream(request: HttpRequest, blob: Blob, *, content_type: str) -> HttpRespon
     if request.method == "HEAD":
         response = HttpResponse(status=status, content_type=content_type)
     else:
-        response = StreamingHttpResponse(blobs.stream(blob, start, end), status=status, content_type=content_type)
+        if status == 200:
+            hot.count(blob)
+        response = StreamingHttpResponse(_Held(blob, start, end), status=status, content_type=content_type)
     response["Content-Length"] = str(end - start)
     response["Accept-Ranges"] = "bytes"
     if status == 206:
         response["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
     return response
+
+
+class _Held:
+    """The pieces of a download that holds one of this process's few places: slow readers must not take all threads."""
+
+    _places = threading.BoundedSemaphore(settings.LIMITS["streams"])
+
+    def __init__(self, blob: Blob, start: int, end: int) -> None:
+        """Raises WireError (503) if all places are taken."""
+        if not self._places.acquire(blocking=False):
+            busy = "Too many downloads of this kind at once; try again in a few seconds, or use a client with Xet."
+            raise WireError(503, busy, headers={"Retry-After": "5"})
+        self._pieces, self._open = blobs.stream(blob, start, end), True
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Give the place back; called by the server however the download ended."""
+        if self._open:
+            self._open = False
+            self._places.release()
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

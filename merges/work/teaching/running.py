@@ -21,8 +21,7 @@ from hub.repos.changes import Change, OnDisk, Put
 from hub.repos.commits import Conflict, commit
 from hub.repos.models import Commit, Repo
 from hub.rights import Denied
-from hub.store import objects
-from hub.store.blobs import present, store_bytes
+from hub.store.blobs import present, read_range, store_bytes
 from merges.models import Teaching
 from merges.training.settings import CurvePoint, Settings
 from merges.work.evaluating import ask_for_evaluation
@@ -125,7 +124,7 @@ def _watching(running: Running, row: Teaching) -> Callable[[Sequence[CurvePoint]
 
 def _checkpoint(row: Teaching) -> bytes | None:
     blob = present(row.checkpoint) if row.checkpoint else None
-    return objects.read_range(blob.key, 0, blob.size) if blob else None
+    return read_range(blob, 0, blob.size) if blob else None
 
 
 def _update(running: Running, row: Teaching, **fields: Any) -> None:
