@@ -50,6 +50,7 @@ def test_asking(asked: People) -> None:
     advice_in_two_steps(asked)
     chat_by_router_adapter_and_base(nobody)
     openai_errors(nobody)
+    pages_say_the_same()
     a_deleted_specialist_is_no_candidate(asked)
 
 
@@ -208,6 +209,33 @@ def openai_errors(nobody: APIClient) -> None:
     ):  # fmt: skip
         told = chat(nobody, status, **body).json()["error"]
         assert len(told["message"]) > 15 and told["type"] == "invalid_request_error", told
+
+
+def pages_say_the_same() -> None:
+    browser = Client()
+    told = browser.post("/ask", {"texts": f"{MOOD}\n{ANIMAL}"}).content.decode()
+    assert '<b class="break">yes</b>' in told and "alice/animals" in told and "secret" not in told
+    assert "2 specialists" in told
+    for texts, status in (("", 422), ("x\n" * 17, 422), (MOOD, 200)):
+        assert browser.post("/ask", {"texts": texts}).status_code == status
+    assert browser.post("/ask", {"texts": ""}, headers={"HX-Request": "true"}).status_code == 200
+    pasted = "\n".join(f"{row.label}; {row.text}" for row in opinions(12))
+    advice = browser.post("/advice", {"examples": pasted}).content.decode()
+    assert "as it is" in advice and "your labels" in advice and "secret" not in advice
+    for bad in ("", "no label here", "yes; one\nno; two", '{"text": 3}'):
+        answer = browser.post("/advice", {"examples": bad})
+        assert answer.status_code == 422 and "notice-fail" in answer.content.decode()
+    relatives = browser.get("/alice/mood/relatives").content.decode()
+    assert "alice/<b>animals</b>" in relatives and "secret" not in relatives
+    assert "Similar texts" in browser.get("/alice/mood/relatives", headers={"HX-Request": "true"}).content.decode()
+    assert (
+        browser.get("/alice/secret-mood/relatives").status_code
+        == browser.get("/acme/tiny/relatives").status_code
+        == 404
+    )
+    drawn = browser.get("/map?zoom=4&x=0.2&y=nonsense&kind=adapter").content.decode()
+    assert "<svg" in drawn and "mark-adapter" in drawn and "secret" not in drawn
+    assert "Nothing to draw" in browser.get("/map?q=no-such-thing").content.decode()
 
 
 def a_deleted_specialist_is_no_candidate(people: People) -> None:
