@@ -38,6 +38,11 @@ class View:
         size = SIDE * 1.12 / self.zoom
         return f"{self.x * SIDE / 2 - size / 2:.2f} {-self.y * SIDE / 2 - size / 2:.2f} {size:.2f} {size:.2f}"
 
+    @property
+    def level(self) -> int:
+        """Which zoom this is, from 0."""
+        return ZOOMS.index(self.zoom)
+
     def moved(self, right: float = 0, up: float = 0, zoom: float | None = None) -> View:
         """A view beside this one, a third of its width away, or at another zoom."""
         step = 0.66 / self.zoom
@@ -49,10 +54,9 @@ def page(request: HttpRequest) -> HttpResponse:
     filters = Filters.from_query(request.GET)
     view = View(_number(request, "x", 0.0), _number(request, "y", 0.0), _zoom(request))
     found = points(actor_of(request), filters)
-    level = ZOOMS.index(view.zoom)
     steps = [
-        ("Zoom in", "plus", view.moved(zoom=ZOOMS[min(level + 1, len(ZOOMS) - 1)])),
-        ("Zoom out", "circle-minus", view.moved(zoom=ZOOMS[max(level - 1, 0)])),
+        ("Zoom in", "plus", view.moved(zoom=ZOOMS[min(view.level + 1, len(ZOOMS) - 1)])),
+        ("Zoom out", "circle-minus", view.moved(zoom=ZOOMS[max(view.level - 1, 0)])),
         ("Left", "arrow-left", view.moved(right=-1)), ("Right", "arrow-right", view.moved(right=1)),
         ("Up", "chevron-up", view.moved(up=1)), ("Down", "chevron-down", view.moved(up=-1)),
     ]  # fmt: skip
