@@ -8,12 +8,11 @@ from django.http import HttpRequest
 NAVIGATION = (
     ("Browse", "/browse"),
     ("Tasks", "/tasks"),
-    ("Map", "/map"),
     ("Systems", "/systems"),
-    ("Teach", "/teach"),
     ("Ask", "/ask"),
+    ("Teach", "/teach"),
     ("Merge", "/merge"),
-    ("Jobs", "/jobs"),
+    ("Scores", "/leaderboards"),
     ("Review", "/review"),
 )
 """The main addresses, in the order of the header."""

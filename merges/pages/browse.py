@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -18,17 +19,33 @@ from merges.pages.shared import actor_of, page_of, rows
 
 TITLES = {"kind": "Kind", "base": "Base", "task": "Task", "method": "Method", "license": "Licence"}
 
+
+class Door(NamedTuple):
+    """One thing to do here: where, its picture, and a sentence."""
+
+    href: str
+    glyph: str
+    title: str
+    text: str
+
+
 DOORS = (
-    {"href": "/new", "glyph": "upload", "title": "Publish", "text": "By browser, hf upload or push_to_hub. All go "
-     "through one door: the same hashes, checks and history."},
-    {"href": "/browse?kind=adapter", "glyph": "binary", "title": "Look inside", "text": "What a file really holds, "
-     "read from its bytes, and what changed between two revisions, tensor by tensor."},
-    {"href": "/merge", "glyph": "git-merge", "title": "Merge", "text": "Compose the skills of several specialists, on "
-     "their effective updates, with the error reported."},
-    {"href": "/evaluations", "glyph": "ruler", "title": "Evaluate", "text": "Scores with n, standard error, seed, "
-     "device, versions and commit ids: repeatable, or not shown as measured."},
-    {"href": "/review", "glyph": "shield-check", "title": "Review", "text": "Maintainers decide from a queue. A "
-     "decision is bound to the commit seen; nobody decides their own work."},
+    Door("/new", "upload", "Publish", "By browser, hf upload or push_to_hub. All go through one door: the same hashes, "
+         "checks and history."),
+    Door("/teach", "flask-conical", "Teach", "Sixteen to a few hundred labelled examples become a published "
+         "specialist in minutes, set beside what it has to beat."),
+    Door("/compare", "file-diff", "Look inside", "What a file really holds, read from its bytes, and what changed "
+         "between two revisions, tensor by tensor."),
+    Door("/merge", "git-merge", "Merge", "Compose the skills of several specialists on their effective updates, with "
+         "a preview before and the error after."),
+    Door("/ask", "corner-down-right", "Ask", "A router picks the specialist for each input, and says which one spoke "
+         "and why. It may answer that none fits."),
+    Door("/map", "target", "Find relatives", "Tasks and adapters placed by their texts, their question and their "
+         "weights: what is near, and what to start from."),
+    Door("/leaderboards", "ruler", "Judge", "Scores with intervals, device, versions and commit ids; maintainers "
+         "decide from a queue, and nobody decides their own work."),
+    Door("/systems", "layers", "Grow a System", "A base, accepted specialists at pinned revisions and a router, "
+         "released in versions that may only get better."),
 )  # fmt: skip
 """What one can do here, as the home page shows it."""
 
@@ -43,11 +60,15 @@ def home(request: HttpRequest) -> HttpResponse:
         "hub/home.html",
         {
             "counts": [
-                ("adapters", visible.filter(kind=Kind.ADAPTER).count(), "/browse?kind=adapter"),
-                ("bases", visible.filter(kind=Kind.BASE).count(), "/browse?kind=base"),
-                ("tasks", visible.filter(kind=Kind.TASK).count(), "/tasks"),
-                ("evaluations", Evaluation.objects.visible_to(actor).exclude(score=None).count(), "/evaluations"),
-                ("waiting for review", queue.queue(actor).count(), "/review"),
+                ("adapter,adapters", visible.filter(kind=Kind.ADAPTER).count(), "/browse?kind=adapter"),
+                ("base,bases", visible.filter(kind=Kind.BASE).count(), "/browse?kind=base"),
+                ("task,tasks", visible.filter(kind=Kind.TASK).count(), "/tasks"),
+                (
+                    "evaluation,evaluations",
+                    Evaluation.objects.visible_to(actor).exclude(score=None).count(),
+                    "/evaluations",
+                ),
+                ("waiting for review,waiting for review", queue.queue(actor).count(), "/review"),
             ],
             "doors": DOORS,
             "newest": rows(newest),
