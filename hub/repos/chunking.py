@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from hub.accounts.actor import NOBODY
 from hub.repos.chunked_uploads import ranges_within
 from hub.repos.models import Commit, GitObject, Ref, Repo
 from hub.store import chunked
@@ -68,7 +69,7 @@ def run(running: Running) -> dict[str, Any]:
 def may_use(blob: Blob) -> MayUse:
     """A file refers to chunks of public files, and of files of the same owners: nobody learns of what others hide."""
     owners = GitObject.objects.filter(large=blob).values("repo__owner")
-    shown = Q(repo__private=False, repo__gated="") | Q(repo__owner__in=owners)
+    shown = Q(repo__in=Repo.objects.visible_to(NOBODY)) | Q(repo__owner__in=owners)
     readable = GitObject.objects.filter(shown, large__isnull=False).values("large_id")
     known: dict[int, list[tuple[int, int]]] = defaultdict(list)
     asked: set[int] = set()

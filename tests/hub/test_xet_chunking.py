@@ -82,10 +82,16 @@ def test_versions_share_chunks(people: People) -> None:
     assert stored_bytes() - before < 0.3 * len(DATA)
 
 
-@pytest.mark.parametrize(("private", "shared"), [(True, False), (False, True)])
-def test_what_is_shared_with_others(people: People, private: bool, shared: bool) -> None:
+@pytest.mark.parametrize(
+    ("fields", "shared"),
+    [({"private": True}, False), ({"private": False}, True), ({"gated": "auto"}, False),
+     ({"standing": "quarantined", "standing_reason": "looks harmful"}, False)],
+)  # fmt: skip
+def test_what_is_shared_with_others(people: People, fields: dict[str, Any], shared: bool) -> None:
     """Chunks of a public file are used by everybody; of a private one by nobody who may not read it."""
-    source = make_repo(people.alice, "source", private=private)
+    source = make_repo(people.alice, "source")
+    Repo.objects.filter(pk=source.pk).update(**fields)
+    source.refresh_from_db()
     put(people.alice, source, {"tokenizer.model": DATA})
     cut_everything()
     before = set(Xorb.objects.values_list("pk", flat=True))
