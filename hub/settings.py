@@ -114,6 +114,7 @@ INSTALLED_APPS = [
     "hub.jobs",
     "hub.review",
     "hub.webhooks",
+    "hub.collections",
     "hub.pages",
     "hub.wire",
     "hub.rest",

@@ -5,6 +5,7 @@ from django.urls import URLPattern, path
 
 from hub.wire import (
     access,
+    collections,
     commit,
     comparing,
     converters,
@@ -47,8 +48,7 @@ def no_such_route(request: WireRequest, rest: str = "") -> HttpResponse:
 
 
 NOT_OFFERED = (
-    "spaces kernels buckets papers daily_papers collections scheduled-jobs inference-endpoints "
-    "resource-groups kernels-search"
+    "spaces kernels buckets papers daily_papers scheduled-jobs inference-endpoints resource-groups kernels-search"
 ).split()
 """What other hubs have and this one has not; each answers 501 with a sentence."""
 
@@ -99,6 +99,16 @@ urlpatterns = [
         path(f"api/{kind}/<str:name>/{rest}", identity.followers)
         for kind, rest in (("users", "followers"), ("users", "following"), ("organizations", "followers"))
     ],
+    path("api/collections", by_method(GET=collections.list_collections, POST=collections.create)),
+    path(
+        "api/collections/<str:owner>/<str:slug>",
+        by_method(GET=collections.show, PATCH=collections.update, DELETE=collections.delete),
+    ),
+    path("api/collections/<str:owner>/<str:slug>/items", collections.add_item),
+    path(
+        "api/collections/<str:owner>/<str:slug>/items/<str:item>",
+        by_method(PATCH=collections.update_item, DELETE=collections.delete_item),
+    ),
     path("api/settings/webhooks", by_method(GET=webhooks.list_webhooks, POST=webhooks.create)),
     path(
         "api/settings/webhooks/<str:key>",

@@ -97,7 +97,7 @@ def test_errors_are_named_for_the_client(people: People) -> None:
         message = answer.headers["X-Error-Message"]
         assert (answer.status_code, message) == (401, "Invalid credentials in Authorization header")
     assert nobody.post("/api/models/alice/x/commit/main", b"", content_type="application/x-ndjson").status_code == 401
-    assert nobody.get("/api/collections").status_code == 501
+    assert nobody.get("/api/daily_papers").status_code == 501
     assert nobody.put("/api/models/alice/x/refs").status_code == 405
 
 

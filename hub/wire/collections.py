@@ -1,0 +1,156 @@
+"""`hf collections`: repos put together, in the client's shape."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse, JsonResponse
+
+from hub.accounts.models import Account
+from hub.collections import keeping
+from hub.collections.models import Collection, Item
+from hub.repos.models import Repo
+from hub.rights import Denied
+from hub.wire.asking import WireRequest, absolute, door, known_repo, read_json, require_account, text_of
+from hub.wire.errors import WireError
+from hub.wire.shapes import when
+
+PAGE, SHOWN = 50, 4
+_TYPES = {"model": "models", "dataset": "datasets"}
+
+
+@door("GET")
+def list_collections(request: WireRequest) -> HttpResponse:
+    """`GET /api/collections?owner=&item=models/ns/name&sort=&limit=`: each with its first items."""
+    rows = keeping.collections_for(request.actor)
+    if request.GET.get("owner"):
+        rows = rows.filter(owner__name__iexact=request.GET["owner"])
+    if request.GET.get("item"):
+        kind, _, repo_id = request.GET["item"].partition("/")
+        repos = Repo.objects.with_id(repo_id).known_to(request.actor)
+        repos = repos.tasks() if kind == "datasets" else repos.models()
+        rows = rows.filter(items__repo__in=repos)
+    page, limit = request.GET.get("p", "0"), request.GET.get("limit", "")
+    size = min(PAGE, max(1, int(limit[:4]))) if limit.isdigit() else PAGE
+    start = int(page[:6]) * size if page.isdigit() else 0
+    found = list(rows[start : start + size + 1])
+    shaped = [_shape(request, row, most=SHOWN) for row in found[:size]]
+    for row in shaped:
+        del row["position"]  # the client counts by itself
+    response = JsonResponse(shaped, safe=False)
+    if len(found) > size:
+        query = {key: value for key, value in request.GET.items() if key != "p"} | {"p": start // size + 1}
+        response["Link"] = f'<{absolute(request, f"/api/collections?{urlencode(query)}")}>; rel="next"'
+    return response
+
+
+@door("POST", limit="write")
+def create(request: WireRequest) -> HttpResponse:
+    """`POST /api/collections` `{title, namespace, description?, private?}`. The same title again: 409 with its slug."""
+    account, body = require_account(request), read_json(request)
+    name = text_of(body, "namespace") or account.name
+    owner = Account.objects.filter(name__iexact=name).first()
+    if owner is None:
+        raise Denied(f"You may not change collections of {name[:96]}.")
+    same = keeping.collections_for(request.actor).filter(owner=owner, title=text_of(body, "title")).first()
+    if same is not None:
+        raise WireError(409, "There is a collection of that title already.", extra={"slug": same.slug})
+    row = keeping.create(actor=request.actor, owner=owner, **_fields(body))
+    if body.get("item"):
+        _add(request, row, body)
+    return JsonResponse(_shape(request, row))
+
+
+@door("GET")
+def show(request: WireRequest, owner: str, slug: str) -> HttpResponse:
+    """`GET /api/collections/{slug}`."""
+    return JsonResponse(_shape(request, _find(request, slug)))
+
+
+@door("PATCH", limit="write")
+def update(request: WireRequest, owner: str, slug: str) -> HttpResponse:
+    """`PATCH /api/collections/{slug}`."""
+    row = keeping.update(actor=request.actor, row=_find(request, slug), **_fields(read_json(request)))
+    return JsonResponse({"success": True, "data": _shape(request, row)})
+
+
+@door("DELETE", limit="write")
+def delete(request: WireRequest, owner: str, slug: str) -> HttpResponse:
+    """`DELETE /api/collections/{slug}`."""
+    keeping.delete(actor=request.actor, row=_find(request, slug))
+    return JsonResponse({"success": True})
+
+
+@door("POST", limit="write")
+def add_item(request: WireRequest, owner: str, slug: str) -> HttpResponse:
+    """`POST /api/collections/{slug}/items` `{item: {type, id}, note?}`; 409 if it is in already."""
+    row, body = _find(request, slug), read_json(request)
+    if not _add(request, row, body):
+        raise WireError(409, "This repo is in the collection already.")
+    return JsonResponse(_shape(request, row))
+
+
+@door("PATCH", limit="write")
+def update_item(request: WireRequest, owner: str, slug: str, item: str) -> HttpResponse:
+    """`PATCH /api/collections/{slug}/items/{id}` `{note?, position?}`."""
+    body, row = read_json(request), _item(request, slug, item)
+    keeping.change(actor=request.actor, item=row, note=body.get("note"), position=body.get("position"))
+    return JsonResponse({"success": True})
+
+
+@door("DELETE", limit="write")
+def delete_item(request: WireRequest, owner: str, slug: str, item: str) -> HttpResponse:
+    """`DELETE /api/collections/{slug}/items/{id}`."""
+    keeping.remove(actor=request.actor, item=_item(request, slug, item))
+    return JsonResponse({"success": True})
+
+
+def _fields(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: body[name] for name in keeping.FIELDS if body.get(name) is not None}
+
+
+def _add(request: WireRequest, row: Collection, body: dict[str, Any]) -> bool:
+    wanted = body.get("item")
+    kind, name = (wanted.get("type"), wanted.get("id")) if isinstance(wanted, dict) else (None, None)
+    if not isinstance(kind, str) or kind not in _TYPES or not isinstance(name, str) or name.count("/") != 1:
+        raise WireError(422, "A collection here holds models and datasets, named owner/name.")
+    owner, _, repo_name = name.replace("\x00", "").partition("/")
+    repo = known_repo(request, _TYPES[kind], owner, repo_name)
+    return keeping.add(actor=request.actor, row=row, repo=repo, note=text_of(body, "note"))[1]
+
+
+def _find(request: WireRequest, slug: str) -> Collection:
+    row = keeping.collections_for(request.actor).filter(key=slug[-24:].lower()).first()
+    if row is None:
+        raise WireError(404, "There is no such collection, or you may not see it.")
+    return row
+
+
+def _item(request: WireRequest, slug: str, key: str) -> Item:
+    item = keeping.items_for(request.actor, _find(request, slug)).filter(key=key[:24]).first()
+    if item is None:
+        raise WireError(404, "There is no such item in this collection.")
+    return item
+
+
+def _shape(request: WireRequest, row: Collection, most: int = keeping.MOST_ITEMS) -> dict[str, Any]:
+    items = keeping.items_for(request.actor, row)[:most]
+    return {
+        "slug": row.slug,
+        "title": row.title,
+        "description": row.description or None,
+        "owner": {"name": row.owner.name, "type": "org" if row.owner.is_organisation else "user", "avatarUrl": ""},
+        "position": row.position,
+        "private": row.private,
+        "theme": row.theme,
+        "upvotes": 0,
+        "lastUpdated": when(row.updated_at),
+        "items": [_item_shape(item, number) for number, item in enumerate(items)],
+    }
+
+
+def _item_shape(item: Item, number: int) -> dict[str, Any]:
+    note = {"note": {"text": item.note, "html": ""}} if item.note else {}
+    kind = "dataset" if item.repo.is_task else "model"
+    return {"_id": item.key, "id": item.repo.full_name, "type": kind, "position": number, **note}
