@@ -157,19 +157,34 @@ def run(running: Running) -> dict[str, Any]:
                 raise JobFailed(str(error)) from error
             resolved |= {path: OnDisk(file) for path, file in written.items()}
             resolved |= {path: None for path in conflict.paths if _is_in(path, folder) and path not in resolved}
-            reports[folder] = {"decisions": result.decisions[:MOST_SHOWN], "taken": result.taken}
-        made = _publish(running, conflict, actor, resolved, rules)
+            reports[folder] = {"decisions": result.decisions, "taken": result.taken}
+        made = _publish(running, conflict, actor, resolved, _message(conflict, rules, reports))
+    for report in reports.values():
+        report["decisions"] = report["decisions"][:MOST_SHOWN]
     return {"commit": made.sha, "folders": reports}
 
 
+def _message(conflict: Conflict, rules: Sequence[Rule], reports: dict[str, Any]) -> str:
+    """What the commit says of itself: the rules, how much each side decided alone, and what was lost."""
+    taken = [report["taken"] for report in reports.values()]
+    alone = {side: sum(counts.get(side, 0) for counts in taken) for side in ("ours", "theirs")}
+    decisions = [decision for report in reports.values() for decision in report["decisions"]]
+    lost = max((decision.get("truncation_error") or 0.0 for decision in decisions), default=0.0)
+    lines = [
+        f"Merge {conflict.request.target.removeprefix('refs/heads/')} into change request #{conflict.request.number}",
+        "",
+        f"{alone['ours']} tensors changed by the target only, and {alone['theirs']} by the proposal only, are kept.",
+        f"{len(decisions)} that both changed were decided by these rules:",
+        *(rule.as_words() for rule in rules),
+    ]
+    if lost > 1e-6:
+        lines.append(f"Cutting merged updates to their rank left out {lost:.2%} at most.")
+    return "\n".join(lines)
+
+
 def _publish(
-    running: Running, conflict: Conflict, actor: Actor, resolved: dict[str, Content | None], rules: Sequence[Rule]
+    running: Running, conflict: Conflict, actor: Actor, resolved: dict[str, Content | None], message: str
 ) -> Commit:
-    target = conflict.request.target.removeprefix("refs/heads/")
-    message = (
-        f"Merge {target} into change request #{conflict.request.number}\n\n"
-        "Tensors that both sides changed:\n" + "\n".join(rule.as_words() for rule in rules)
-    )
     try:
         with running.adopt():
             return bring_up_to_date(

@@ -229,6 +229,18 @@ def test_compare(world: World, people: People) -> None:
     second = get(alice, address)["weights"][0]
     assert second["job"] is None
     assert any(row["relative_norm"] for row in second["tensors"])
+    assert second["folder"] == ""
+    assert "updates" in second["summary"]
+    assert sum(second["counts"].values()) == len(get(alice, address + "&unchanged=1")["weights"][0]["tensors"])
+    update = next(row for row in second["tensors"] if row["unit"] == "update")
+    assert update["spectrum"]["effective_rank"] > 1
+    assert {part["status"] for part in update["parts"]} == {"changed"}
+    tensors = get(alice, "/repos/alice/secret-lora/tensors")["results"]
+    assert {row["changed_by"] for row in tensors} == {world.adapter.head}
+    name = tensors[0]["name"]
+    history = get(alice, f"/repos/alice/secret-lora/tensors/history?name={name}")
+    assert [step["commit"] for step in history["steps"]] == [world.adapter.head]
+    assert get(alice, "/repos/alice/secret-lora/tensors/history?name=nothing")["steps"] == []
     get(alice, "/compare?left=alice/secret-lora@nowhere&right=acme/tiny-bert", 404)
     get(alice, "/compare?left=alice", 404)
     tasks = get(alice, "/compare?left=tasks/alice/secret-task&right=tasks/alice/secret-task@refs/pr/1")

@@ -72,6 +72,7 @@ def test_merged_by_rules_then_merged_as_any_other(people: People, request_: Chan
     merged = trees.resolve_commit(repo, request_.ref)
     assert len(merged.parents) == 2
     assert "*query: task_arithmetic" in merged.message
+    assert "1 tensors changed by the target only" in merged.message
     assert change_requests.conflicts(request_) == []
     done = change_requests.merge(actor=people.actor("bob"), request=request_)
     tensors, base = tensors_at(repo, done.sha), lora_tensors()
