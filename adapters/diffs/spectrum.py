@@ -17,6 +17,7 @@ import numpy as np
 from adapters.formats.values import Array
 
 GRAM_SIDE = 1024
+HELD_ELEMENTS = 1 << 24
 PROBES = 128
 SHOWN = 32
 RESOLUTION = 2e-7
@@ -76,8 +77,22 @@ def of_factors(left: Array, right: Array) -> Spectrum:
     sides = (left.shape[0], right.shape[1])
     if not left.shape[1]:
         return Spectrum(np.zeros(0), 0.0, sides)
+    left_core, right_core = cores(left, right)
+    return of_cores(left_core, right_core, sides)
+
+
+def cores(left: Array, right: Array) -> tuple[Array, Array]:
+    """The triangles of the QR of left (k × r) and of rightᵀ; every product of their columns has the same spectrum.
+
+    With the factors of two updates side by side, the columns of one of them alone give that update's own spectrum.
+    """
     left_core: Array = np.asarray(np.linalg.qr(left.astype(np.float64), mode="r"))
     right_core: Array = np.asarray(np.linalg.qr(right.T.astype(np.float64), mode="r"))
+    return left_core, right_core
+
+
+def of_cores(left_core: Array, right_core: Array, sides: tuple[int, int]) -> Spectrum:
+    """The spectrum of left_core · right_coreᵀ, which stands for an m × n matrix."""
     values = np.linalg.svd(left_core @ right_core.T, compute_uv=False)
     return Spectrum(values, float(np.sum(np.square(values))), sides)
 
@@ -91,6 +106,8 @@ def of_blocks(blocks: Blocks, sides: tuple[int, int], energy: float) -> Spectrum
     scale = energy**0.5
     if scale == 0:
         return Spectrum(np.zeros(0), 0.0, sides)
+    if rows <= min(columns, GRAM_SIDE) and rows * columns <= HELD_ELEMENTS:
+        return _from_gram(_gram_of_rows(blocks(), rows, scale), scale, sides)
     if columns <= GRAM_SIDE:
         return _from_gram(_gram_of_columns(blocks(), columns, scale), scale, sides)
     if rows <= GRAM_SIDE:

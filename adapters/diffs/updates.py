@@ -89,11 +89,26 @@ def spectrum_of(left: Array, right: Array) -> spectrum.Spectrum:
     return spectrum.of_blocks(lambda: iter([product]), sides, float(np.vdot(product, product)))
 
 
+def _three_spectra(
+    left_a: Array, right_a: Array, left_b: Array, right_b: Array
+) -> tuple[spectrum.Spectrum, spectrum.Spectrum, spectrum.Spectrum]:
+    """Spectra of the difference, the old and the new update; factored ones share one QR of both sides."""
+    left, right = np.concatenate([left_b, -left_a], axis=1), np.concatenate([right_b, right_a])
+    sides, rank = (left.shape[0], right.shape[1]), left_b.shape[1]
+    if left.shape[1] >= min(sides):
+        return spectrum_of(left, right), spectrum_of(left_a, right_a), spectrum_of(left_b, right_b)
+    one, other = spectrum.cores(left, right)
+    return (
+        spectrum.of_cores(one, other, sides),
+        spectrum.of_cores(one[:, rank:], other[:, rank:], sides),
+        spectrum.of_cores(one[:, :rank], other[:, :rank], sides),
+    )
+
+
 def compare_updates(old: OpenSide, one: Update, new: OpenSide, other: Update) -> dict[str, Any]:
     """The numbers of TensorChange for one module that both adapters change. Both updates have the same shape."""
     (left_a, right_a), (left_b, right_b) = factors(old, one), factors(new, other)
-    found = spectrum_of(np.concatenate([left_b, -left_a], axis=1), np.concatenate([right_b, right_a]))
-    before, after = spectrum_of(left_a, right_a), spectrum_of(left_b, right_b)
+    found, before, after = _three_spectra(left_a, right_a, left_b, right_b)
     change_norm, old_norm, new_norm = (value.energy**0.5 for value in (found, before, after))
     tolerance = 8 * max(ROUNDING.get(kind, 0.0) for kind in (one.dtype, other.dtype))
     same = change_norm <= tolerance * max(old_norm, new_norm)
