@@ -22,7 +22,7 @@ from adapters.models import Embedding
 from adapters.routing.profiles import Library, Profile
 from adapters.routing.weights_only import maps
 from adapters.search.relatives import matrix
-from hub.accounts.actor import Actor
+from hub.accounts.actor import NOBODY, Actor
 from hub.repos.models import Commit, Kind, Repo
 
 REFRESH_SECONDS = 1.0
@@ -51,6 +51,7 @@ class Shelf:
         self.profiles = Library(width)
         self.lock = threading.RLock()
         self._seen: dict[Any, tuple[Any, ...]] = {}
+        self._public: set[int] = set()
         self._looked = 0.0
 
     def encode(self, rows: Sequence[str]) -> Any:
@@ -108,11 +109,13 @@ class Shelf:
         return text | Q(method=tuned.METHOD.name, version=tuned.METHOD.version)
 
     def _signatures(self) -> dict[Any, tuple[Any, ...]]:
-        """Per repo: which rows it has and whether they are private, so that any change is noticed."""
+        """Per repo: its rows, and whether everybody may read them, so that any change is noticed."""
         found: dict[Any, tuple[Any, ...]] = {}
         rows = Embedding.objects.filter(self._placed(), repo__kind=Kind.ADAPTER).order_by("repo_id", "-method")
-        for repo, *signature in rows.values_list("repo_id", "method", "pk", "repo__private", "source__private"):
-            found[repo] = (*found.get(repo, ()), *signature)
+        public = set(Embedding.objects.visible_to(NOBODY).filter(pk__in=rows.order_by()).values_list("pk", flat=True))
+        for repo, pk in rows.values_list("repo_id", "pk"):
+            found[repo] = (*found.get(repo, ()), pk, pk in public)
+        self._public = public
         return found
 
     def _take(self, repos: Sequence[Any]) -> None:
@@ -129,10 +132,10 @@ class Shelf:
         for pk, repo in known.items():
             row = rows.get(pk)
             stored = matrix(row) if row else None
-            private = repo.private or bool(row and row.source and row.source.private)
             profile = Profile(
                 name=str(pk), rows=np.zeros((0, self.profiles.width), np.float32) if stored is None else stored,
-                labels=tuple(repo.facts.get("labels") or ()), description=vectors[pk], shared=not private,
+                labels=tuple(repo.facts.get("labels") or ()), description=vectors[pk],
+                shared=row is not None and row.pk in self._public,
                 texts=tuple(row.texts) if row else (),
             )  # fmt: skip
             if stored is None or stored.shape[1] == self.profiles.width:

@@ -1,6 +1,6 @@
 """The map: new heads are laid in beside their nearest, and the job `adapters.map` draws it anew when it has grown.
 
-Only public repos shape the drawing, so nobody can tell from it that a private one is there.
+Only what everybody may read shapes the drawing, so nobody can tell from it that something else is there.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Q
 
 from adapters.embeddings.layout import lay_into, lay_out
 from adapters.models import Embedding, MapPoint
+from hub.accounts.actor import NOBODY
 from hub.jobs.queue import enqueue
 from hub.jobs.running import Running
 from hub.repos.models import Repo
@@ -72,8 +72,7 @@ def run(running: Running) -> dict[str, Any]:
 
 
 def _public_rows() -> Any:
-    open_source = Q(source=None) | Q(source__private=False)
-    return Embedding.objects.filter(open_source, method=METHOD, repo__private=False).order_by("pk")
+    return Embedding.objects.visible_to(NOBODY).filter(method=METHOD).order_by("pk")
 
 
 def _public() -> Any:

@@ -102,3 +102,17 @@ def test_the_map_shows_what_one_may_see(people: People, tmp_path: Path) -> None:
     before = dict(MapPoint.objects.filter(fitted=True).values_list("repo__name", "x"))
     publish(people.alice, "secret-more", write_task(tmp_path / "more", "Another plot"), kind=Kind.TASK, private=True)
     assert before == dict(MapPoint.objects.filter(fitted=True).values_list("repo__name", "x"))
+
+
+def test_gated_repos_shape_and_show_nothing_to_those_not_let_in(people: People, tmp_path: Path) -> None:
+    from adapters.models import MapPoint
+    from adapters.search.map import points
+
+    for name, words in (("films", "The actors in this film"), ("secret-gated", "The plot of this film")):
+        publish(people.alice, name, write_task(tmp_path / name, words), kind=Kind.TASK)
+    Repo.objects.filter(name="secret-gated").update(gated="manual")
+    publish(people.alice, "food", write_task(tmp_path / "food", "Cook rice"), kind=Kind.TASK)
+    assert names("charlie", people, "films", "texts") == ["food"]
+    assert "secret-gated" in names("alice", people, "films", "texts")
+    assert "secret-gated" not in {point.repo.name for point in points(people.actor("charlie"))}
+    assert not MapPoint.objects.get(repo__name="secret-gated").fitted

@@ -3,7 +3,7 @@
 import signal
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 
 class Command(BaseCommand):
@@ -11,8 +11,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from adapters.answering.handlers import make_worker
+        from adapters.catalog.encoder import NoEncoder
+        from adapters.embeddings.declaration import EmbeddingFault
+        from adapters.runtime.errors import RuntimeFault
 
-        worker = make_worker()
+        try:
+            worker = make_worker()
+        except (NoEncoder, EmbeddingFault, RuntimeFault) as error:
+            raise CommandError(f"The text encoder cannot be loaded. {error}") from error
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stopping.set())
         worker.start()
