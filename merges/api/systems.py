@@ -114,7 +114,7 @@ class ProposalsDoor(SystemDoor):
     @extend_schema(request=Proposal, responses={201: ChangeRequestRow}, summary="Propose to a System")
     def post(self, request: Request, **_address: Any) -> Response:
         """Opens a change request that adds, updates or removes a specialist; its checks follow."""
-        asked, system = self.read(Proposal), self.system
+        system, asked = self.system, self.read(Proposal)
         if asked.pop("remove"):
             made = releases.propose_removal(
                 actor=self.actor, system=system, adapter=asked["adapter"], text=asked["text"]

@@ -50,7 +50,8 @@ def _board(request: HttpRequest, entries: list[Entry], error: str, context: dict
         return response
     context |= {
         "page_obj": page_of(request, entries, PAGE), "plot": _scatter(entries), "query": request.GET,
-        "origins": Origin.choices, "csv": _with(request, format="csv"), "total": len(entries),
+        "origins": Origin.choices, "csv": _with(request, format="csv"),
+        "floor": max(0.0, min((entry.low for entry in entries), default=0.0) // 0.1 * 0.1),
     }  # fmt: skip
     return render(request, "judging/leaderboard.html", context, status=422 if error else 200)
 

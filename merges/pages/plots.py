@@ -87,10 +87,10 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], url: str =
             heat = 0 if count == 0 else min(4, int(share * 4) + 1)
             address = f"{url}?show=all&expected={quote(labels[row])}&predicted={quote(labels[column])}"
             tile = format_html(
-                '<rect class="heat-{}" x="{}" y="{}" width="{}" height="{}" rx="2"><title>{} read as {}: {} ({:.0f} %)'
+                '<rect class="heat-{}" x="{}" y="{}" width="{}" height="{}" rx="2"><title>{} read as {}: {} ({} %)'
                 "</title></rect>{}",
                 heat, wide + column * size, wide + row * size, size - 2, size - 2, labels[row], labels[column], count,
-                share * 100, _count(count, heat, wide + column * size, wide + row * size, size),
+                f"{share * 100:.0f}", _count(count, heat, wide + column * size, wide + row * size, size),
             )  # fmt: skip
             tiles.append(format_html('<a href="{}">{}</a>', address, tile) if url and count else tile)
     names = format_html_join(

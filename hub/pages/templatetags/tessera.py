@@ -54,7 +54,7 @@ STATES: dict[str, State] = {
     "unchanged": State("idle", "circle-dashed", "Unchanged"),
     "private": State("idle", "lock", "Private"),
 }
-KINDS = {"base": "Base", "adapter": "Adapter", "task": "Task", "merge": "Merge"}
+KINDS = {"base": "Base", "adapter": "Adapter", "task": "Task", "merge": "Merge", "system": "System"}
 SOURCES = {
     "measured": ("ruler", "measured from the bytes"),
     "computed": ("cpu", "computed by a job"),
