@@ -24,7 +24,7 @@ from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.repos.models import GitObject, Repo
 from hub.rights import Verb
-from hub.store import blobs, chunked, xorbs
+from hub.store import blobs, chunked, objects, xorbs
 from hub.store.chunked import FileTerm
 from hub.store.models import Blob, BlobState, Upload, Xorb, XorbClaim
 from hub.store.models import Term as TermRow
@@ -37,6 +37,7 @@ MOST_FILES = 20_000
 MOST_REBUILT = 4
 """One shard may describe files of so many times the largest allowed size together."""
 
+AGAIN = "Remove the client's cache of this hub (the folder 'xet' in HF_HOME) and upload again."
 ANSWER_SECONDS = 24 * 3600
 Progress = Callable[[int, int], None]
 
@@ -144,10 +145,7 @@ def _sent_by(account: Account, rows: dict[bytes, Xorb]) -> set[bytes]:
 
 
 def _gone(raw: bytes) -> FormatError:
-    return FormatError(
-        f"The chunks of xorb {to_text(raw)[:16]}… are not stored here for you. Remove the client's cache of this hub "
-        "(the folder 'xet' in HF_HOME) and upload again."
-    )
+    return FormatError(f"The chunks of xorb {to_text(raw)[:16]}… are not stored here for you. {AGAIN}")
 
 
 def _check_xorb(claimed: ShardXorb, row: Xorb) -> None:
@@ -201,6 +199,9 @@ def _register_file(checked: Checked, account: Account, repo: Repo) -> bool:
 
 def _sha256(terms: tuple[FileTerm, ...], size: int) -> str:
     digest = hashlib.sha256()
-    for piece in chunked.rebuild(terms, 0, size, just_sent=True):
-        digest.update(piece)
+    try:
+        for piece in chunked.rebuild(terms, 0, size, just_sent=True):
+            digest.update(piece)
+    except (objects.ObjectMissing, chunked.Damaged) as error:
+        raise FormatError(f"Stored chunks of this file were lost. {AGAIN}") from error
     return digest.hexdigest()

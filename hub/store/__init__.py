@@ -1,5 +1,5 @@
-"""KEEPS bytes by their sha256 in S3, whole or not at all.
+"""KEEPS bytes by their sha256 in S3, each as one object or as ranges of chunks, entirely or not at all.
 
-Streams and finished uploads come in; blobs, ranges and presigned addresses leave.
+Streams, finished uploads and xorbs come in; blobs, ranges and presigned addresses leave.
 No name, owner or meaning of a file is known here, and only objects.py talks to S3.
 """

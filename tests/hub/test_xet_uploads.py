@@ -438,3 +438,18 @@ def test_while_the_store_is_down(people: People, ask: Ask, monkeypatch: pytest.M
         assert cas.post("/v1/shards", other.shard_bytes()).status_code == 503
     assert not Upload.objects.filter(size=200_000).exists()
     assert cas.post("/v1/shards", other.shard_bytes()).status_code == 200
+
+
+def test_a_lost_object_is_said_and_comes_back_with_the_next_upload(
+    people: People, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, cas = make_file(DATA), ask(people.alice, make_repo(people.alice, "x"))
+    cas.post(f"/v1/xorbs/default/{sent.xorb}", sent.body)
+    monkeypatch.setattr("hub.store.arrived.read", lambda *_args: None)
+    objects.delete(Xorb(hash=sent.xorb).key)
+    answer = cas.post("/v1/shards", sent.shard_bytes())
+    assert answer.status_code == 400
+    assert "upload again" in answer.json()["error"]
+    assert verify().missing == [f"xorb {sent.xorb}"]
+    assert cas.send(sent).status_code == 200
+    assert not verify(hashes=True).missing
