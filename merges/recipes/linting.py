@@ -95,7 +95,7 @@ def _statistics(recipe: Recipe, known: Known) -> Iterator[Problem]:
                 place,
                 "error",
                 f"{name} has no {' and no '.join(missing)} statistics for its present weights, which {method.title} "
-                "needs. Compute them from its Merge page or with POST /api/v1/statistics, or choose another method.",
+                "needs. Its owner can publish them from /merge/statistics; or choose another method.",
             )
         if method.routed and (str(facts.get("peft_type", "LORA")) != "LORA" or _has_bias(facts)):
             yield Problem(place, "error", f"{name} is not a plain LoRA adapter, which {method.title} needs.")
@@ -175,6 +175,12 @@ def _bases(recipe: Recipe, known: Known) -> Iterator[Problem]:
     elif len({base.casefold() for base in bases.values()}) > 1:
         listed = ", ".join(f"{recipe.inputs[position].adapter} for {base}" for position, base in bases.items())
         yield Problem("inputs", "error", f"The adapters were made for different bases ({listed}). Choose one base.")
+    revisions = {str(facts["base_sha"])[:7] for _, facts in known if facts.get("base_sha")}
+    if len(revisions) > 1:
+        sentence = (
+            f"The adapters were checked against different revisions of the base ({', '.join(sorted(revisions))})."
+        )
+        yield Problem("inputs", "warning", f"{sentence} Their updates may not belong to the same weights.")
     for position, facts in known:
         if not facts.get("base_model"):
             name = recipe.inputs[position].adapter

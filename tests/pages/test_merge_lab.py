@@ -1,6 +1,7 @@
 """Pages of the merge lab: workbench, recipe, preview, comparison, gallery, statistics; and who sees them."""
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import Client
 
 from merges.models import Merge, MergeComparison
@@ -81,6 +82,12 @@ def test_comparisons_merges_and_the_gallery_are_for_those_who_may_see_them(peopl
         assert "secret" in text(alice.get(address))
         assert "secret" not in text(charlie.get(address))
     assert "/accounts/login" in Client().get("/merge/compare").headers["Location"]
+
+
+def test_a_merges_repo_leads_to_its_recipe(people: People, world: World) -> None:
+    assert "/merge/" not in render_to_string("merges/made_by.html", {"repo": world.merge.repo})
+    Merge.objects.filter(pk=world.merge.pk).update(result_sha="0" * 40)
+    assert f"/merge/{world.merge.pk}" in render_to_string("merges/made_by.html", {"repo": world.merge.repo})
 
 
 def test_a_report_is_shown_with_curves_and_published(people: People, world: World) -> None:
