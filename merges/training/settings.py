@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from adapters.runtime.prompts import DEFAULT_TEMPLATE
@@ -150,19 +150,29 @@ TITLES: dict[str, str] = {
 }
 
 
-def usual_settings(preset: str, *, causal: bool) -> Settings:
-    """A preset as it does well on this family of bases. Raises TrainingFault for an unknown one."""
+def usual_settings(preset: str, *, causal: bool, examples: int = 0) -> Settings:
+    """A preset as it does well on this family of bases and this many examples (0: many).
+
+    Few examples need small batches and more epochs: six steps leave an adapter where it began. Raises TrainingFault for
+    an unknown preset.
+    """
     if preset not in PRESETS:
         raise TrainingFault(f"There is no method {preset[:40]!r}. Choose one of {', '.join(PRESETS)}.")
     found = PRESETS[preset]
-    if causal and preset != "t-few":
-        # A causal base has no warm head to start from and needs more, smaller steps.
-        values = found.to_dict() | {"batch_size": 8, "folds": 0, "epochs": CAUSAL_EPOCHS, "patience": 3}
-        return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    if preset == "t-few":
+        return found
+    if causal:
+        # Every example of a causal base costs much more, and its labels share one vocabulary: no folds.
+        return replace(found, batch_size=8, folds=0, epochs=CAUSAL_EPOCHS, patience=3)
+    for most, batch, epochs in FEW:
+        if 0 < examples <= most:
+            return replace(found, batch_size=batch, epochs=max(epochs, found.epochs), patience=3, folds=3)
     return found
 
 
 CAUSAL_EPOCHS = 8
+FEW = ((24, 4, 16), (128, 8, 12), (384, 16, 10))
+"""Up to so many examples: the batch, and epochs at least."""
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -63,7 +63,7 @@ def cells(args: argparse.Namespace, folders: dict[str, Path], scratch: Path) -> 
                     rows = few(train, size, seed)
                     if len({row.label for row in rows}) < 2:
                         continue
-                    chosen = replace(usual_settings(method, causal=causal), seed=seed)
+                    chosen = replace(usual_settings(method, causal=causal, examples=len(rows)), seed=seed)
                     began = time.process_time()
                     result = teach(loaded, rows, chosen, scratch / "specialist", labels=labels)
                     spent = time.process_time() - began
@@ -110,7 +110,7 @@ def speed(folders: dict[str, Path], scratch: Path) -> Iterator[dict[str, Any]]:
     rows = texts.splits(texts.task_named("field-kind")).train[:64]
     for base in folders:
         _, method, causal = BASES[base]
-        chosen = usual_settings(method, causal=causal)
+        chosen = usual_settings(method, causal=causal, examples=len(rows))
         began, wall = time.process_time(), time.perf_counter()
         result = teach(folders[base], rows, chosen, scratch / "speed")
         for value, unit in ((time.process_time() - began, "processor s"), (time.perf_counter() - wall, "wall s")):

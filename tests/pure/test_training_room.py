@@ -324,6 +324,15 @@ def test_the_estimate_grows_with_what_costs() -> None:
     assert estimate(mini, Settings(), **at, speed=1e12).seconds < first.seconds
 
 
+def test_few_examples_get_enough_steps() -> None:
+    for examples in (16, 32, 64, 256, 1000):
+        for preset in ("lora", "ia3", "bias", "prompt"):
+            chosen = usual_settings(preset, causal=False, examples=examples)
+            chosen.check()
+            assert chosen.passes(examples) * -(-examples // chosen.batch_size) >= 48
+    assert usual_settings("t-few", causal=False, examples=16).steps == 1000
+
+
 def test_settings_from_a_program() -> None:
     made = Settings.from_dict({"method": "ia3", "epochs": 3.0, "target_modules": ["key"]})
     assert (made.epochs, made.target_modules, made.learning_rate) == (3, ("key",), 1e-2)

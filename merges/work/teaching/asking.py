@@ -75,7 +75,6 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
     owner, name, existing = target_of(actor, order.target)
     previous = last_teaching(actor, existing)
     base = chosen_base(actor, order.base or (previous.base.full_name if previous and previous.base else ""))
-    made = settings_of(order, base)
     begin = _start_of(actor, order.start, base)
     with transaction.atomic():
         task, rows = _task_of(actor, order, owner, name, existing, previous)
@@ -85,6 +84,7 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
         )
         if hidden and not repo.private:
             raise BadRequest(f"{repo.full_name} is public, but its examples or base are private. Make it private.")
+        made = settings_of(order, base, len(rows.split("train")))
         return _queued(actor, repo, task, rows, base, made, {"asked": begin.name if begin else order.start or "auto"})
 
 
@@ -160,14 +160,18 @@ def size_of(base: Pinned) -> BaseSize:
     return BaseSize.of(facts, parameters, causal=any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in kinds))
 
 
-def settings_of(order: Order, base: Pinned) -> Settings:
-    """Every number of the training: the preset for this family, then what was asked. Raises BadRequest."""
+def settings_of(order: Order, base: Pinned, examples: int) -> Settings:
+    """Every number of the training: the preset for this base and size, then what was asked. Raises BadRequest."""
     causal = size_of(base).causal
     method = ("ia3" if causal else "lora") if order.method in ("", "auto") else order.method
     try:
         if method not in PRESETS:
             raise TrainingFault(f"There is no method {method[:40]!r}. Choose one of {', '.join(TITLES)}.")
-        raw = usual_settings(method, causal=causal).to_dict() | dict(order.settings) | {"seed": order.seed}
+        raw = (
+            usual_settings(method, causal=causal, examples=examples).to_dict()
+            | dict(order.settings)
+            | {"seed": order.seed}
+        )
         return Settings.from_dict(raw)
     except TrainingFault as error:
         raise BadRequest(str(error)) from error

@@ -47,9 +47,9 @@ def look_ahead(*, actor: Actor, order: Order) -> Preview:
     if order.given is not None:
         looked = look_at_examples(order.given, order.filename, into=known, join=order.join)
     base = chosen_base(actor, order.base or (previous.base.full_name if previous and previous.base else ""))
-    settings = settings_of(order, base)
     taught, tested = (looked.rows, []) if known else part(looked.rows, order.test_share)
     rows = [*(known.split("train") if known else []), *taught]
+    settings = settings_of(order, base, len(rows))
     preview = Preview(
         remarks=looked.remarks, labels={}, taught=len(rows), task=name, base=base.name, settings=settings,
         tested=len(known.split("test")) if known else len(tested),
