@@ -310,7 +310,8 @@ class Runtime:
         if PROMPT not in tensors:
             return list(set_peft_model_state_dict(body, tensors, key).unexpected_keys)
         with torch.no_grad():
-            body.prompt_encoder[key].embedding.weight.copy_(tensors[PROMPT])
+            prompt: Any = body.prompt_encoder[key]
+            prompt.embedding.weight.copy_(tensors[PROMPT])
         return [name for name in tensors if name != PROMPT]
 
     def _body(self, model: Any, config: PeftConfig, key: str) -> PeftModel:

@@ -44,11 +44,10 @@ def candidates(actor: Actor, row: Teaching, method: str) -> list[Pinned]:
         .select_related("owner")
         .order_by("-updated_at")[:MOST_LOOKED_AT]
     )
-    found = sorted(found, key=lambda repo: near.get(repo.pk, len(near)))[:MOST_CANDIDATES]
-    heads = {
-        made.repo_id: made for made in Commit.objects.filter(repo__in=found, sha__in=[repo.head for repo in found])
-    }
-    return [Pinned(repo, heads[repo.pk]) for repo in found if repo.pk in heads]
+    nearest = sorted(found, key=lambda repo: near.get(repo.pk, len(near)))[:MOST_CANDIDATES]
+    commits = Commit.objects.filter(repo__in=nearest, sha__in=[repo.head for repo in nearest])
+    heads = {made.repo_id: made for made in commits}
+    return [Pinned(repo, heads[repo.pk]) for repo in nearest if repo.pk in heads]
 
 
 def _near(actor: Actor, row: Teaching) -> dict[Any, int]:
