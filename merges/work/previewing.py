@@ -19,6 +19,8 @@ from merges.work.merge_run import FILES
 from merges.work.subjects import Pinned
 
 WEIGHTS = "adapter_model.safetensors"
+MOST_PREVIEWED = 32
+"""Inputs that a web process looks at; with more, a merge is linted but not previewed."""
 
 
 def on_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
@@ -78,7 +80,7 @@ def preview_of(actor: Actor, raw: dict[str, Any] | str) -> dict[str, Any]:
     recipe, pinned, problems = look_at(actor, raw)
     answer: dict[str, Any] = {"problems": problems, "preview": None, "waiting": []}
     adapters = [(entry, item) for entry, item in zip(recipe.inputs, pinned, strict=True) if not entry.whole]
-    if len(adapters) < len(pinned):
+    if len(adapters) < len(pinned) or len(adapters) > MOST_PREVIEWED:
         return answer
     keys = [sketch_key(item) for _, item in adapters]
     rows = {
