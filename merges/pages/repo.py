@@ -191,6 +191,7 @@ def commits(request: HttpRequest, owner: str, name: str, revision: str = "main",
     rows = [
         {"sha": item.sha, "title": item.title, "url": f"{url}/commit/{item.sha}",
          "author": item.author.name if item.author else "", "author_url": f"/{item.author}" if item.author else "",
+         "changes_url": f"{url}/compare/{item.parents[0]}..{item.sha}" if item.parents else "",
          "at": item.created_at}
         for item in page.object_list
     ]  # fmt: skip

@@ -78,6 +78,15 @@ def test_a_page_from_the_cache_costs_few_queries(pair: tuple[Repo, Repo]) -> Non
     assert len(queries) <= 26, [query["sql"][:90] for query in queries]
 
 
+def test_pages_lead_here(pair: tuple[Repo, Repo]) -> None:
+    url = pair[1].get_absolute_url()
+    assert compare_address(pair[1]) in page(f"{url}/commits/main")
+    shown = page(url)
+    assert f'href="{url}/lineage"' in shown
+    assert f"/compare?left=acme/tiny-bert&right=bob/sentiment@{pair[1].head}" in shown.replace("&amp;", "&")
+    assert f"{url}/tensors/main" in page(f"{url}/blob/main/adapter_model.safetensors")
+
+
 def test_an_adapter_and_its_base_whichever_way(pair: tuple[Repo, Repo]) -> None:
     address = "/compare?left=bob/sentiment&right=acme/tiny-bert"
     assert "Nobody has compared these weights yet" in page(address)
