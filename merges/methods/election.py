@@ -34,9 +34,11 @@ def elect(
     tie = _majority(parts, weights) if zero_sign == "majority" else 1.0
     column = np.asarray(weights, np.float32)
     share = {"weight": np.abs(column), "count": np.ones_like(column)}.get(normalize)
+    weighted = bool((column != 1).any())
     result = np.empty(shape, np.float32)
     for block, values in parts():
-        values *= column[:, None, None]
+        if weighted:
+            values *= column[:, None, None]
         total = values.sum(axis=0)
         plus = total > 0 if tie < 0 else total >= 0
         np.negative(values, out=values, where=~plus)

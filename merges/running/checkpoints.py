@@ -6,6 +6,7 @@ written in place; a journal says which tensors are done, so a run that was kille
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -229,6 +230,9 @@ def _merged(work: _Work, result: WholeResult, name: str, keep: Sequence[int | No
     layer = work.layer(name, base, keep)
     opposed, products = sampled(layer)
     length, lost = _write(result, name, base, work.recipe.declared.run(layer, work.recipe.parameters), work.recipe)
+    if not math.isfinite(length):
+        message = f"{name} becomes NaN or infinite: one of the inputs holds such values there. Leave it out."
+        raise RecipeError([Problem("inputs", "error", message)])
     report = LayerReport(name, "tensor", layer.shape, (), 0, length, lost / length if length else 0.0, opposed.share)
     return {"report": asdict(report), "mass": [opposed.mass, opposed.left], "products": products.tolist()}
 

@@ -218,6 +218,11 @@ def test_what_does_not_fit_is_said(lab: tuple[Path, dict[str, Path]], tmp_path: 
     with pytest.raises(RecipeError, match="choose another method"):
         merge(base, tunes, tmp_path / "out", "fisher")
     larger = load_file(tunes["a/1"] / "model.safetensors")
+    broken = {name: value.clone() for name, value in larger.items()}
+    broken["encoder.layer.1.output.dense.weight"][0, 0] = float("nan")
+    save_file(broken, tunes["a/1"] / "model.safetensors")
+    with pytest.raises(RecipeError, match=r"encoder.layer.1.output.dense.weight becomes NaN"):
+        merge(base, tunes, tmp_path / "out")
     larger["embeddings.word_embeddings.weight"] = torch.zeros(41, 16)
     save_file(larger, tunes["a/1"] / "model.safetensors")
     with pytest.raises(RecipeError, match="vocabularies"):
