@@ -20,7 +20,7 @@ from hub.rest.door import Door, Listing
 from hub.rest.review import ChangeRequestDoor, ChangeRequestRow, CommentDoor
 from hub.rest.shapes import Shape
 from hub.review import conversation, decisions, queue, replies, rules
-from hub.review.models import AutoRule, ChangeRequest, Reaction, Reason
+from hub.review.models import AutoRule, ChangeRequest, Reaction, Reason, Sample
 
 RISKS = ("low", "medium", "high")
 SIGNS = Reaction.Sign.choices
@@ -131,6 +131,55 @@ class RulesDoor(Listing):
     def post(self, request: Request) -> Response:
         """By maintainers; it decides in your name, never about your own work."""
         return Response(RuleShape(rules.make(actor=self.actor, asked=self.read(RuleShape))).data, status=201)
+
+
+class RuleSwitch(Shape):
+    enabled = serializers.BooleanField()
+
+
+class RuleDoor(Door):
+    http_method_names = ["patch", "options"]
+
+    @extend_schema(request=RuleSwitch, responses={204: None}, summary="Switch a rule on or off")
+    def patch(self, request: Request, rule: int) -> Response:
+        """By maintainers."""
+        rules.switch(actor=self.actor, key=str(rule), on=self.read(RuleSwitch)["enabled"])
+        return Response(status=204)
+
+
+class SampleRow(Shape):
+    """A decision of a rule that nobody has looked at again."""
+
+    id = serializers.IntegerField()
+    rule = serializers.CharField(source="decision.rule.name", default="")
+    repo = serializers.CharField(source="decision.change_request.repo.full_name")
+    number = serializers.IntegerField(source="decision.change_request.number")
+    sha = serializers.CharField(source="decision.sha")
+    decided_at = serializers.DateTimeField(source="decision.created_at")
+
+
+class SamplesDoor(Listing):
+    serializer_class = SampleRow
+    queryset = Sample.objects.none()
+    filter_backends: list[Any] = []
+
+    def rows(self) -> QuerySet[Sample]:
+        """Of repos you may read."""
+        return rules.waiting_samples(self.actor)
+
+
+class SampleVerdict(Shape):
+    agreed = serializers.BooleanField()
+
+
+class SampleDoor(Door):
+    http_method_names = ["put", "options"]
+
+    @extend_schema(request=SampleVerdict, responses={204: None}, summary="Say whether a rule decided well")
+    def put(self, request: Request, sample: int) -> Response:
+        """By maintainers, not about what concerns their own work."""
+        rules.judge(actor=self.actor, key=str(sample), agreed=self.read(SampleVerdict)["agreed"])
+        return Response(status=204)
 
 
 class NoteRow(Shape):

@@ -11,7 +11,7 @@ from django.utils import timezone
 from hub.accounts.models import Role, create_person
 from hub.repos.models import Repo
 from hub.review import change_requests
-from hub.review.models import AutoRule, ChangeRequest
+from hub.review.models import AutoRule, ChangeRequest, Sample
 from tests.api.test_api_repos import API, get, post
 from tests.api.test_api_review import propose
 from tests.people import PASSWORD, People, make_repo, put
@@ -146,3 +146,26 @@ def test_rules_feeds_and_unsubscribing(people: People) -> None:
     Client().post(f"/notices{leave}")
     assert people.alice.notice_choices.get().by_mail is False
     assert Repo.objects.filter(name="hidden").exists()
+
+
+def test_rules_and_samples_over_rest(people: People) -> None:
+    _repo, number = propose(people)
+    mary, alice = client(people.mary), client(people.alice)
+    maud = create_person(name="maud", email="maud@example.org", password=PASSWORD, role=Role.MAINTAINER)
+    rule = post(client(maud), "/queue/rules", {"name": "Small", "sample": 1.0})
+    assert alice.patch(f"{API}/queue/rules/{rule['id']}", {"enabled": False}, format="json").status_code == 403
+    assert mary.patch(f"{API}/queue/rules/{rule['id']}", {"enabled": False}, format="json").status_code == 204
+    assert get(alice, "/queue/rules")["results"][0]["enabled"] is False
+    request = ChangeRequest.objects.get(number=number)
+    head = request.repo.refs.get(name=request.ref).target
+    decision = request.decisions.create(
+        maintainer=maud, author=people.charlie, verdict="approve", sha=head, rule_id=rule["id"]
+    )
+    Sample.objects.create(decision=decision)
+    (row,) = get(mary, "/queue/samples")["results"]
+    assert (row["rule"], row["number"]) == ("Small", number)
+    put_ = f"{API}/queue/samples/{row['id']}"
+    assert alice.put(put_, {"agreed": True}, format="json").status_code == 403
+    assert mary.put(put_, {"agreed": False}, format="json").status_code == 204
+    assert mary.put(put_, {"agreed": True}, format="json").status_code == 409
+    assert get(mary, "/queue/samples")["count"] == 0

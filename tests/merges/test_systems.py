@@ -150,6 +150,7 @@ def _look(people: People, system: Repo, release: Release) -> None:
     assert browser.login(username="charlie", password=PASSWORD)
     made = browser.post("/systems/propose", {"adapter": "bob/lora-colours", "system": "acme/desk", "remove": "1"})
     assert made.status_code == 302 and "/acme/desk/discussions/" in made["Location"]
+    assert "system.json" in browser.get(made["Location"]).content.decode()
 
 
 def test_what_cannot_be_proposed(people: People, lab: dict[str, Repo]) -> None:
