@@ -92,7 +92,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
             "base_seen": bool(row.base and rights.can(actor, rights.Verb.READ, row.base)),
             "may_write": rights.can(actor, rights.Verb.WRITE, row.repo),
             "snippets": snippets(row.repo, made, inspection.facts if inspection else {}) if made else [],
-            "ways": row.comparison.get("ways", []), "nearest_name": _nearest(actor, row),
+            "ways": _ways(row), "nearest_name": _nearest(actor, row),
             "held_back_share": held["right"] / held["n"] if (held := row.report.get("held_back")) else None,
             "comparing": shown_job(request, row.comparing) if row.comparing else None,
         },
@@ -142,6 +142,12 @@ def _nearest(actor: Actor, row: Teaching) -> str:
     name = str(row.comparison.get("nearest", ""))
     seen = name and Repo.objects.models().with_id(name).visible_to(actor).exists()
     return name if seen else ""
+
+
+def _ways(row: Teaching) -> list[dict[str, Any]]:
+    """The comparison's rows, with the time of a text in milliseconds."""
+    ways = row.comparison.get("ways", [])
+    return [way | {"milliseconds": way["seconds"] * 1000 if way["seconds"] is not None else None} for way in ways]
 
 
 def _change(score: Evaluation | None, earlier: Evaluation | None) -> float | None:
