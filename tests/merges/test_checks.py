@@ -131,7 +131,7 @@ def test_poison_ends_as_a_failed_check_and_holds_up_nobody(
     from merges.work import checks as _registered  # noqa: F401
 
     monkeypatch.setitem(checking._checks, "licence", (("adapter",), poison))
-    request = propose(people.alice, lab["adapter-moods"], scaled(tmp_path / "adapter-moods", tmp_path / "same", 1.0))
+    request = propose(people.alice, lab["adapter-moods"], scaled(tmp_path / "adapter-moods", tmp_path / "same", 1.5))
     job = Job.objects.get(kind="merges.check")
     assert (job.state, job.attempt) == (State.SUCCEEDED, 3)
     assert "could not be made, 3 times" in found(request, "licence").summary
