@@ -109,7 +109,6 @@ def pages() -> None:
     """Server time of the queue and of a leaderboard with 10,000 rows behind them."""
     from django.db import connection
     from django.test import Client
-    from django.test.utils import CaptureQueriesContext
 
     from hub.accounts.models import Role, create_person
     from hub.repos.models import Kind, Ref, Repo
@@ -148,11 +147,9 @@ def pages() -> None:
                           ("queue page, 10,000 items, filtered by reason", "/review?reason=proposal&risk=low"),
                           ("leaderboard, 10,000 evaluations", f"/leaderboards/{bob.name}/task")):  # fmt: skip
         browser.get(where)
-        with CaptureQueriesContext(connection) as seen:
-            assert browser.get(where).status_code == 200
+        assert browser.get(where).status_code == 200
         times = [timed(lambda: browser.get(where)) * 1000 for _ in range(7)]
         line(figure, statistics.median(times), "ms", target=150)
-        line(f"{figure}: queries", len(seen), "queries")
 
 
 def main() -> None:
@@ -160,6 +157,7 @@ def main() -> None:
     engine()
     from tests import services
 
+    services.prepare()
     with services.running():
         import django
 
