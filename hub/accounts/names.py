@@ -1,9 +1,11 @@
 """Names of accounts and repos: one grammar, compared without regard to case, with our own routes reserved."""
 
 import re
+from collections.abc import Iterator
+from functools import cache
 
 from django.core.exceptions import ValidationError
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLResolver, get_resolver
 
 MAX_LENGTH = 96
 _GRAMMAR = re.compile(r"[A-Za-z0-9._-]{1,96}")
@@ -13,18 +15,21 @@ _RESERVED = frozenset(
 )
 
 
+@cache
 def reserved_names() -> frozenset[str]:
     """First path segments of our own routes, lower case, with a few words that would mislead."""
-    segments = set(_RESERVED)
-    for pattern in get_resolver().url_patterns:
-        segments.add(_first_segment(pattern))
-    return frozenset(segments - {""})
+    return frozenset(_RESERVED | set(_first_segments(get_resolver()))) - {""}
 
 
-def _first_segment(pattern: URLPattern | URLResolver) -> str:
-    text = str(pattern.pattern).lstrip("^")
-    segment = text.split("/", 1)[0]
-    return segment.lower() if re.fullmatch(r"[\w.-]+", segment) else ""
+def _first_segments(resolver: URLResolver) -> Iterator[str]:
+    for pattern in resolver.url_patterns:
+        text = str(pattern.pattern).lstrip("^")
+        if isinstance(pattern, URLResolver) and not text:
+            yield from _first_segments(pattern)  # included at the root: its own segments come first
+            continue
+        segment = text.split("/", 1)[0].removesuffix("$")
+        if re.fullmatch(r"[\w.-]+", segment):
+            yield segment.lower()
 
 
 def check_name(name: str) -> None:
