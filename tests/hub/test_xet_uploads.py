@@ -3,92 +3,30 @@
 from __future__ import annotations
 
 import random
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import lz4.frame
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from hub.accounts.models import Account, Token
+from hub.accounts.models import Token
 from hub.accounts.tokens import create_token, revoke_token
-from hub.repos.changes import Put, Stored
-from hub.repos.commits import commit
 from hub.repos.models import Repo
 from hub.store import objects
 from hub.store.collect import collect
 from hub.store.models import Blob, Term, Upload, Xorb, XorbChunk, XorbClaim
 from hub.store.verify import verify
 from hub.xet import shards
+from tests.hub.xet_support import Ask, Cas, asking, chunk, put_stored, read
 from tests.people import People, make_repo
 from tests.xet_files import Sent, make_file, refer
 
 pytestmark = pytest.mark.django_db
 DATA = random.Random(1).randbytes(600_000)
-
-
-@dataclass
-class Cas:
-    """The chunk store for one account and repo."""
-
-    base: str
-    token: str
-
-    def post(self, route: str, body: bytes, **headers: str) -> HttpResponse:
-        return Client().post(
-            f"{self.base}{route}", body, content_type="application/octet-stream",
-            headers={"Authorization": f"Bearer {self.token}"} | headers,
-        )  # fmt: skip
-
-    def get(self, route: str, **headers: str) -> HttpResponse:
-        return Client().get(f"{self.base}{route}", headers={"Authorization": f"Bearer {self.token}"} | headers)
-
-    def send(self, sent: Sent, shard: bytes | None = None) -> HttpResponse:
-        """A xorb and then a shard, as clients do."""
-        answer = self.post(f"/v1/xorbs/default/{sent.xorb}", sent.body)
-        assert answer.status_code == 200, answer.content
-        return self.post("/v1/shards", shard or sent.shard_bytes())
-
-
-Ask = Callable[..., Cas]
-
-
-@pytest.fixture
-def ask() -> Ask:
-    """`ask(account, repo)` → the chunk store with a fresh token for it."""
-
-    def of(account: Account | None, repo: Repo, *, kind: str = "write", key: Token | None = None) -> Cas:
-        headers = {}
-        if account is not None:
-            _row, text = create_token(account=account, label="xet")
-            headers = {"Authorization": f"Bearer {text}"}
-        answer = Client().get(f"/api/models/{repo.full_name}/xet-{kind}-token/main", headers=headers)
-        assert answer.status_code == 200, answer.content
-        said = answer.json()
-        assert answer["X-Xet-Cas-Url"] == said["casUrl"]
-        return Cas(urlsplit(said["casUrl"]).path, said["accessToken"])
-
-    return of
-
-
-def put_stored(account: Account, repo: Repo, sha256: str, path: str = "tokenizer.model") -> None:
-    from hub.accounts.actor import actor_for
-    from hub.repos.uploading import usable
-
-    blob = usable(actor_for(account), repo, sha256)
-    assert blob is not None
-    commit(actor=actor_for(account), repo=repo, changes_=[Put(path, Stored(blob))], message="Add")
-
-
-def read(answer: Any) -> bytes:
-    return b"".join(answer.streaming_content) if answer.streaming else answer.content
+ask = pytest.fixture(asking)
 
 
 def test_a_file_goes_in_and_comes_out(people: People, ask: Ask) -> None:
@@ -212,95 +150,6 @@ def test_a_chunk_that_is_readable_is_told_of(people: People, ask: Ask) -> None:
     told = shards.parse(answer.content)
     assert [(xorb.hash, xorb.hashes) for xorb in told.xorbs] == [(sent.table.xorb_hash, sent.table.hashes)]
     assert XorbClaim.objects.filter(account=people.charlie).count() == 1
-
-
-def broken_shards(sent: Sent) -> dict[str, bytes]:
-    term = sent.file.terms[0]
-    from dataclasses import replace
-
-    return {
-        "no shard": b"no shard at all" * 10,
-        "empty": b"",
-        "cut off": sent.shard_bytes()[:-60],
-        "more at the end": sent.shard_bytes() + b"x" * 48,
-        "file hash": sent.shard_bytes(hash=bytes(32)),
-        "sha256": sent.shard_bytes(sha256="0" * 64),
-        "proof": sent.shard_bytes(terms=(replace(term, proof=bytes(32)),)),
-        "range": sent.shard_bytes(terms=(replace(term, end=term.end + 1),)),
-        "size": sent.shard_bytes(terms=(replace(term, size=term.size - 1),)),
-        "no chunks": sent.shard_bytes(terms=(replace(term, end=0),)),
-        "huge": sent.shard_bytes(terms=(replace(term, size=2**32 - 1),) * 1000),
-        "other lengths": shards.serialize(
-            shards.Shard(
-                sent.shard.files,
-                (replace(sent.shard.xorbs[0], lengths=sent.shard.xorbs[0].lengths[::-1].copy()),),
-            )
-        ),
-    }
-
-
-@pytest.mark.parametrize("what", list(broken_shards(make_file(DATA))))
-def test_shards_that_lie(people: People, ask: Ask, what: str) -> None:
-    sent, cas = make_file(DATA), ask(people.alice, make_repo(people.alice, "x"))
-    answer = cas.send(sent, broken_shards(sent)[what] or b"\0")
-    assert answer.status_code == 400, answer.content
-    assert len(answer.json()["error"]) > 15
-    stream = cas.post("/v2/shards", broken_shards(sent)[what] or b"\0")
-    assert stream.status_code == 400 or b'"type": "error"' in read(stream)
-    assert not Blob.objects.filter(state="present").exists()
-    assert not Term.objects.exists()
-    assert not Upload.objects.exists()
-
-
-def chunk(
-    data: bytes, *, scheme: int = 0, version: int = 0, packed: int | None = None, length: int | None = None
-) -> bytes:
-    sizes = (len(data) if packed is None else packed), (len(data) if length is None else length)
-    return bytes([version]) + sizes[0].to_bytes(3, "little") + bytes([scheme]) + sizes[1].to_bytes(3, "little") + data
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"short", b"\0" * 8, chunk(b"x" * 9, version=1), chunk(b"x" * 9, scheme=3), chunk(b"x" * 9, scheme=99),
-     chunk(b"x" * 9, length=10), chunk(b"x" * 9, packed=20), chunk(b"x" * 9, scheme=1), chunk(b"", length=5),
-     chunk(lz4.frame.compress(bytes(20_000_000)), scheme=1, length=131072),
-     chunk(lz4.frame.compress(bytes(20_000_000)), scheme=2, length=1), chunk(b"x") * 8193,
-     chunk(b"x" * 9) + b"XETBLOB" + bytes(100), chunk(b"sound")],
-)  # fmt: skip
-def test_xorbs_that_lie(people: People, ask: Ask, body: bytes) -> None:
-    cas, never = ask(people.alice, make_repo(people.alice, "x")), Xorb(hash="ab" * 32)
-    answer = cas.post(f"/v1/xorbs/default/{never.hash}", body)
-    assert answer.status_code == (400 if body else 411), answer.content  # the test client says no length of nothing
-    assert len(answer.json()["error"]) > 15
-    assert not Xorb.objects.exists()
-    with pytest.raises(objects.ObjectMissing):
-        objects.head(never.key)
-
-
-def test_bodies_that_are_too_long_or_have_no_length(people: People, ask: Ask) -> None:
-    cas = ask(people.alice, make_repo(people.alice, "x"))
-    for route, most in ((f"/v1/xorbs/default/{'0' * 64}", 70 * 1024**2), ("/v1/shards", 65 * 1024**2)):
-        for length, status in ((str(most), 413), ("", 411), ("-1", 411), ("many", 411)):
-            headers = {"Authorization": f"Bearer {cas.token}"}
-            answer = Client().generic("POST", f"{cas.base}{route}", b"x", headers=headers, CONTENT_LENGTH=length)
-            assert answer.status_code == status
-    assert cas.post("/v1/xorbs/default/nothex", b"x").status_code == 400
-    assert cas.get("/v1/reconstructions/nothex").status_code == 400
-    assert cas.post("/v1/xorb-grants/default/" + "0" * 64, b"{}").status_code == 404
-
-
-def test_random_bytes_never_break_a_route(people: People, ask: Ask) -> None:
-    cas, sent = ask(people.alice, make_repo(people.alice, "x")), make_file(DATA[:60_000])
-    assert cas.send(sent).status_code == 200
-    chance = random.Random(7)
-    good = sent.shard_bytes()
-    for _ in range(150):
-        bad = bytearray(good)
-        for _ in range(chance.randint(1, 5)):
-            at = chance.choice([chance.randrange(len(bad)), chance.randrange(48) * 4 % len(bad)])
-            bad[at : at + 4] = struct.pack("<I", chance.choice([0, 1, 2**31, 2**32 - 1, chance.randrange(2**32)]))
-        assert cas.post("/v1/shards", bytes(bad)).status_code in (200, 400)
-    assert Blob.objects.filter(state="present").count() == 1
 
 
 def test_tokens_end_with_what_they_came_from(people: People, ask: Ask, settings: Any) -> None:
