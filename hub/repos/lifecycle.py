@@ -103,7 +103,9 @@ def delete_repo(*, actor: Actor, repo: Repo) -> None:
     """Remove a repo with its history; its blobs go when nothing else refers to them. Raises Denied."""
     rights.require(actor, Verb.ADMIN, repo)
     with transaction.atomic():
-        # a job that writes about this repo finishes first or finds it gone; it never meets it half-deleted
+        # A job that writes about this repo finishes first or finds it gone; it never meets it half-deleted.
+        # Jobs hold their own row while they write, so rows of jobs are locked before the repo, as they do.
+        list(repo.jobs.select_for_update().values_list("pk", flat=True))
         locked = Repo.objects.select_for_update(of=("self",)).filter(pk=repo.pk).first()
         if locked is not None:
             record(actor.account, "delete_repo", name=repo.full_name)

@@ -52,9 +52,9 @@ def test_a_merge_and_its_evaluation(world: World, people: People) -> None:
     assert get(alice, "/merges?repo=alice/both&method=mean&owner=alice")["count"] == 1
     assert get(alice, "/merges?method=ties")["count"] == 0
     assert get(alice, "/repos/alice/both/lineage")["made_from"][0]["repo"]
-    Evaluation.objects.filter(pk=world.evaluation.pk).update(score=0.5, n=12)
+    Evaluation.objects.filter(pk=world.evaluation.pk).update(score=0.6, n=12)
     rows = get(alice, "/evaluations?task=alice/secret-task&subject=alice/secret-lora&scored=true&sort=-score")
-    assert [(row["score"], row["n"]) for row in rows["results"]] == [(0.5, 12)]
+    assert [(row["score"], row["n"]) for row in rows["results"]] == [(0.6, 12), (0.5, 12)]
     assert get(alice, f"/evaluations/{world.evaluation.pk}")["base"] == "acme/tiny-bert"
 
 

@@ -186,7 +186,7 @@ def test_hostile_patterns_are_never_run(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "PREFIX_TUNING"}, "Use LoRA or IA3"),
+        ({"peft_type": "PREFIX_TUNING"}, "Use LoRA, IA3 or prompt tuning"),
         ({"lora_alpha": "many"}, "lora_alpha"),
         ({"layer_replication": [[0, 1]]}, "layer_replication"),
         ({"init_lora_weights": "pissa"}, "plain LoRA"),
