@@ -252,6 +252,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tessera",
+    "SCHEMA_PATH_PREFIX": "/(api/)?v1",  # groups are named by what follows
     "DESCRIPTION": "Everything the pages can do. Authenticate with `Authorization: Bearer <token>`.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,

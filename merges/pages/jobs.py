@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST
 
 from hub.jobs import queue
 from hub.jobs.models import Job, State
+from merges.models import Evaluation
 from merges.pages.shared import actor_of, attempt, page_of
 
 
@@ -54,18 +55,7 @@ def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 def shown(request: HttpRequest, row: Job) -> dict[str, Any]:
     """A job as the progress component shows it."""
-    merge, evaluation = getattr(row, "merge", None), getattr(row, "evaluation", None)
-    comparison = getattr(row, "merge_comparison", None)
-    result = ""
-    if row.state == State.SUCCEEDED:
-        if merge:
-            result = merge.repo.get_absolute_url()
-        elif comparison:
-            result = comparison.get_absolute_url()
-        elif evaluation:
-            result = f"/evaluations/{evaluation.pk}"
-        elif row.repo:
-            result = row.repo.get_absolute_url()
+    result = _result_of(row) if row.state == State.SUCCEEDED else ""
     end = row.ended_at or timezone.now()
     return {
         "id": str(row.pk), "url": row.get_absolute_url(), "title": row.title, "state": row.state, "done": row.done,
@@ -73,6 +63,19 @@ def shown(request: HttpRequest, row: Job) -> dict[str, Any]:
         "seconds": (end - row.started_at).total_seconds() if row.started_at else None, "finished": row.has_ended,
         "can_cancel": not row.has_ended and queue.may_cancel(actor_of(request), row),
     }  # fmt: skip
+
+
+def _result_of(row: Job) -> str:
+    """Where to go when it has ended: to what it made."""
+    made = getattr(row, "merge_comparison", None) or getattr(row, "teaching", None)
+    if made:
+        return str(made.get_absolute_url())
+    if getattr(row, "merge", None):
+        return row.merge.repo.get_absolute_url()  # type: ignore[attr-defined, no-any-return]
+    evaluations = list(Evaluation.objects.filter(job=row)[:2])
+    if len(evaluations) == 1:
+        return f"/evaluations/{evaluations[0].pk}"
+    return row.repo.get_absolute_url() if row.repo else ""
 
 
 def _answer(request: HttpRequest, row: Job) -> HttpResponse:

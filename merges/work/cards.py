@@ -27,11 +27,12 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, 
         "datasets": _tasks(inputs),
         "tags": ["merge", recipe.method],
     }
-    totals = report.totals
+    totals, reference = report.totals, recipe.declared.reference
     lines = [
         f"# {merge.repo.name}",
         "",
-        f"{recipe.declared.title} ({recipe.declared.reference}) of {len(inputs)} {_noun(recipe)} of one base.",
+        f"{recipe.declared.title} ({reference.authors}, {reference.year}) "
+        f"of {len(inputs)} {_noun(recipe)} of one base.",
         "",
         f"| {_noun(recipe).removesuffix('s')} | revision | weight |",
         "| --- | --- | ---: |",

@@ -37,6 +37,7 @@ def test_merge_and_evaluate(people: People, lab: dict[str, Repo]) -> None:
     files = trees.list_files(repo, trees.resolve_commit(repo))
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "recipe.yaml"} <= set(files)
     assert "heads/bob--adapter-moods.safetensors" in files
+    assert ", 20" in files["README.md"].read().decode().split("of 2 adapters")[0], "the method's paper and year"
     assert repo.head == merge.result_sha
     assert {(row.parent.full_name, row.relation) for row in Lineage.objects.filter(child=repo)} >= {
         ("bob/adapter-moods", "merge"), ("bob/adapter-tastes", "merge"), ("acme/tiny", "adapter"),
