@@ -31,7 +31,8 @@ def content(live_hub: LiveHub, tmp_path_factory: pytest.TempPathFactory) -> Path
     task.mkdir()
     (task / "README.md").write_text(TASK_CARD)
     for split, rows in (("train", opinions(48)), ("test", opinions(24, start=48))):
-        lines = [json.dumps({"text": row.text, "label": row.label}) for row in rows]
+        # a text in both splits would be found, and the change request below would need two maintainers
+        lines = [json.dumps({"text": f"{split} {row.text}", "label": row.label}) for row in rows]
         (task / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     api = HfApi(endpoint=live_hub.url, token=token)
     for name, seed in (("first", 1), ("second", 2)):
