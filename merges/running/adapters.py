@@ -150,17 +150,17 @@ def read_adapter(local: LocalAdapter, place: str, open_files: ExitStack) -> Adap
         inspection = inspect_adapter(raw, weights, None)
         config, opened = parse_config(raw), open_files.enter_context(TensorFile(weights))
     except FileNotFoundError as error:
-        raise _refused(
+        raise refused(
             local, place, f"{Path(error.filename).name} is missing. Upload all files of the adapter."
         ) from None
     except FormatError as error:
-        raise _refused(local, place, error.message) from None
+        raise refused(local, place, error.message) from None
     # What a sentence about merging explains better is left to the linter, which sees these facts.
     unsuited = config.dora or config.peft_type not in ("LORA", "IA3")
     broken = [item for item in inspection.findings if item.verdict == "fail" and item.name not in _NOT_NEEDED]
     broken = [item for item in broken if item.name != "finite" and not unsuited]
     if broken or config.unsupported():
-        raise _refused(local, place, " ".join([*(item.summary for item in broken), *config.unsupported()]))
+        raise refused(local, place, " ".join([*(item.summary for item in broken), *config.unsupported()]))
     roles = [role_of(name, config) for name in opened.header.tensors]
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -188,9 +188,7 @@ def _labels(local: LocalAdapter, place: str) -> tuple[str, ...] | None:
     except ValueError:
         labels = None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise _refused(
-            local, place, "labels.json is not a list of label names. Write them in the order of the outputs."
-        )
+        raise refused(local, place, "labels.json is not a list of label names. Write them in the order of the outputs.")
     return tuple(labels)
 
 
@@ -198,12 +196,13 @@ def _sidecars(local: LocalAdapter, place: str, sha256: str, open_files: ExitStac
     try:
         return open_sidecars(local.folder, sha256, open_files)
     except FormatError as error:
-        raise _refused(local, place, f"Its statistics cannot be read: {error.message}") from None
+        raise refused(local, place, f"Its statistics cannot be read: {error.message}") from None
 
 
 def _factors(site: Site) -> tuple[str, str]:
     return ("lora_B", "lora_A") if site.kind == "linear" else ("lora_embedding_B", "lora_embedding_A")
 
 
-def _refused(local: LocalAdapter, place: str, message: str) -> RecipeError:
+def refused(local: LocalAdapter, place: str, message: str) -> RecipeError:
+    """The error that names this input and says what is wrong with it."""
     return RecipeError([Problem(place, "error", f"{local.name}: {message}")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from merges.methods.deltas import Array, Delta, LowRank, norm, svd
-from merges.running.adapters import LocalAdapter, read_adapter
+from merges.running.adapters import LocalAdapter, read_adapter, refused
 
 ENTRIES = 2048
 PROJECTED = 64
@@ -48,13 +49,16 @@ def sketch_adapter(local: LocalAdapter) -> Sketch:
         result = {}
         for site in sorted(adapter.sites):
             delta = adapter.delta(site)
+            length = norm(delta)
+            if not math.isfinite(length):
+                raise refused(local, "inputs[0]", f"The weights of {site.name} hold NaN or infinite values.")
             inputs, outputs = _directions(site.name, delta)
             result[site.name] = SketchedLayer(
                 site.name,
                 site.kind,
                 delta.shape,
                 adapter.rank(site),
-                norm(delta),
+                length,
                 _entries(site.name, delta),
                 inputs,
                 outputs,

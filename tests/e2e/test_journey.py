@@ -79,7 +79,7 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
     page.goto("/dora/second")
     expect(page.locator(".prose")).to_contain_text("A mood specialist")
     for _ in range(30):
-        if page.locator(".checks > li").count():
+        if page.locator(".facts", has_text="LoRA").count() and page.locator(".checks > li").count():
             break
         page.wait_for_timeout(1000)
         page.reload()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from merges.recipes import parse
+from merges.recipes import RecipeError, parse
 from merges.running import LocalAdapter, run
 from merges.running.previewing import preview
 from merges.running.sketching import pack, sketch_adapter, unpack
@@ -70,6 +70,15 @@ def test_vectors_are_previewed_too(tmp_path: Path) -> None:
     shown = previewed(given, "mean")
     assert shown["cosines"][0][0] == pytest.approx(1.0, abs=1e-3)
     assert shown["rank"] == 0
+
+
+def test_weights_that_are_no_numbers_have_no_sketch(tmp_path: Path) -> None:
+    tensors = lora_tensors(targets=TARGETS)
+    broken = next(name for name in tensors if "lora_B" in name)
+    tensors[broken][0] = np.nan
+    folder = write_adapter(tmp_path / "nan", lora_config(target_modules=list(TARGETS)), tensors)
+    with pytest.raises(RecipeError, match="NaN or infinite"):
+        sketch_adapter(LocalAdapter("a/nan", folder))
 
 
 def test_a_preview_of_eight_large_adapters_takes_less_than_a_second(tmp_path: Path) -> None:
