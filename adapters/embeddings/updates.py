@@ -42,6 +42,11 @@ class Update:
         """Frobenius norm over all places."""
         return float(np.sqrt(max(inner(self, self), 0.0)))
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every factor is a number: else the update has no direction, and no cosine with any other."""
+        return all(np.isfinite(side).all() for pair in self.places.values() for side in pair)
+
 
 @dataclass(frozen=True)
 class Likeness:
@@ -116,7 +121,7 @@ def sketch(update: Update, width: int = WIDTH) -> Array:
     The estimate is unbiased before scaling to length one; its standard deviation is about 1/√width.
     Raises ValueError when the update is zero everywhere or not finite.
     """
-    if not all(np.isfinite(side).all() for pair in update.places.values() for side in pair):
+    if not update.is_finite:
         raise ValueError("The adapter's weights hold NaN or infinite values, so its update has no direction.")
     total = np.zeros(width // 2 + 1, np.complex128)
     for name, (left, right) in update.places.items():

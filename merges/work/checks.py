@@ -106,6 +106,9 @@ def near_duplicate(proposed: Proposed) -> Finding | None:
             own = _update(proposed.repo, proposed.commit, Path(scratch) / "own")
         except FormatError:
             return None
+        if not own.is_finite:
+            sentence = "Its weights hold NaN or infinite values, so it cannot be compared with other adapters."
+            return Finding("near_duplicate", "warn", sentence)
         near = _nearest(proposed, public, own, Path(scratch))
     if near and near[0][1] >= COPY:
         name, cosine = near[0]
@@ -124,7 +127,7 @@ def _nearest(proposed: Proposed, public: Any, own: Any, scratch: Path) -> list[t
         commit = Commit.objects.filter(repo=other, sha=other.head).first()
         try:
             theirs = _update(other, commit, scratch / str(other.pk)) if commit else None
-            if theirs is not None:
+            if theirs is not None and theirs.is_finite:
                 near.append((other.full_name, round(float(likeness(own, theirs).cosine), 4)))
         except (FormatError, FileNotFoundError):
             continue

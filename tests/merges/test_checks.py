@@ -122,6 +122,21 @@ def test_copies_claims_and_licences(people: People, lab: dict[str, Repo], tmp_pa
     assert "tastes" not in json.dumps(found(request, "near_duplicate").details)
 
 
+def test_weights_that_are_no_numbers_fail_one_check_and_no_job(
+    people: People, lab: dict[str, Repo], tmp_path: Path
+) -> None:
+    broken = scaled(tmp_path / "adapter-moods", tmp_path / "broken", 1.0)
+    weights = load_file(broken / "adapter_model.safetensors")
+    name = next(name for name in weights if "lora_B" in name)
+    weights[name][0] = float("nan")
+    save_file(weights, broken / "adapter_model.safetensors", metadata={"format": "pt"})
+    request = propose(people.alice, lab["adapter-moods"], broken)
+    assert not Job.objects.exclude(state=State.SUCCEEDED).values_list("kind", "error")
+    assert found(request, "safe").verdict == "fail"
+    assert found(request, "near_duplicate").verdict == "warn"
+    assert "NaN or infinite" in found(request, "near_duplicate").summary
+
+
 def test_poison_ends_as_a_failed_check_and_holds_up_nobody(
     people: People, lab: dict[str, Repo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
