@@ -97,8 +97,9 @@ def normalised(text: str) -> str:
 def splits(task: DemoTask, sizes: tuple[int, int, int] = SHARES) -> DemoSplits:
     """Read, clean and split a task's texts; `sizes` are wished totals of train, validation and test.
 
-    A text under two labels is dropped; the order is by hash, so splits are equal wherever the packages are. If a label
-    has too few texts, all splits shrink alike.
+    A text under two labels is dropped; the order is by hash, so splits are equal wherever the packages are. Training
+    texts come from the front and test texts from the back of that order, in every task: no task's training text is
+    another task's test text. If a label has too few texts, all splits shrink alike.
     """
     labels_of: dict[str, set[str]] = defaultdict(set)
     texts: dict[str, Example] = {}
@@ -114,14 +115,12 @@ def splits(task: DemoTask, sizes: tuple[int, int, int] = SHARES) -> DemoSplits:
     labels = tuple(sorted(by_label))
     scarcest = min(len(found) for found in by_label.values())
     share = min(1.0, scarcest * len(labels) / sum(sizes))
-    parts: list[list[Example]] = []
-    start = 0
-    for size in sizes:
-        each = int(size * share) // len(labels)
-        part = [example for label in labels for example in by_label[label][start : start + each]]
-        parts.append(sorted(part, key=lambda example: sources.stable_key(example.text)))
-        start += each
-    return DemoSplits(labels, tuple(parts[0]), tuple(parts[1]), tuple(parts[2]))
+    train, validation, test = (int(size * share) // len(labels) for size in sizes)
+    parts = []
+    for first, last in ((0, train), (train, train + validation), (-test, None)):
+        part = [example for label in labels for example in by_label[label][first:last]]
+        parts.append(tuple(sorted(part, key=lambda example: sources.stable_key(example.text))))
+    return DemoSplits(labels, *parts)
 
 
 def write_task(task: DemoTask, folder: Path, sizes: tuple[int, int, int] = SHARES) -> DemoSplits:

@@ -135,6 +135,7 @@ def ask_for_all(*, actor: Actor, wanted: Sequence[Wanted]) -> list[Evaluation]:
     return rows
 
 
+@transaction.atomic
 def row_for(actor: Actor, wanted: Wanted) -> Evaluation:
     """The row of what is wanted, made if there is none, filled from the same content if that was judged before."""
     key = content_key(wanted)

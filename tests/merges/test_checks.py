@@ -122,6 +122,13 @@ def test_copies_claims_and_licences(people: People, lab: dict[str, Repo], tmp_pa
     assert "tastes" not in json.dumps(found(request, "near_duplicate").details)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_holds_no_transaction_around_its_checks(people: People, lab: dict[str, Repo], tmp_path: Path) -> None:
+    request = propose(people.alice, lab["adapter-moods"], scaled(tmp_path / "adapter-moods", tmp_path / "new", -1.0))
+    assert {"no_regression", "near_duplicate", "overlap"} <= set(verdicts(request))
+    assert "could not be made" not in " ".join(Check.objects.values_list("summary", flat=True))
+
+
 def test_weights_that_are_no_numbers_fail_one_check_and_no_job(
     people: People, lab: dict[str, Repo], tmp_path: Path
 ) -> None:

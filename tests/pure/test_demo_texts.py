@@ -44,6 +44,12 @@ def test_splits_are_balanced_disjoint_and_large_enough(name: str) -> None:
     assert all("<" not in row.text and "  " not in row.text.strip() for row in splits.test if name == "cloud-action")
 
 
+def test_no_task_is_taught_with_the_test_texts_of_another() -> None:
+    taught = {texts.normalised(row.text) for task in texts.TASKS for row in made(task.name).train}
+    tested = {texts.normalised(row.text) for task in texts.TASKS for row in made(task.name).test}
+    assert not taught & tested
+
+
 def test_splits_are_equal_every_time() -> None:
     name = "cloud-service"
     assert texts.splits(texts.task_named(name)) == made(name)
