@@ -165,11 +165,10 @@ def _proposals(filling: Filling) -> None:
 
 
 def _system(filling: Filling) -> None:
-    """A System of the specialists that were merged, one more proposed to it, and a suite of their tasks."""
+    """A System of three specialists, one more proposed to it, and a suite of their tasks."""
     filling.step("System", 0, 1)
-    accepted = [filling.full_name(name) for name in MERGED]
-    others = [filling.full_name(item.name) for item in SPECIALISTS if item.name not in MERGED]
-    system.fill(filling.base_name, accepted, others[:1])
+    named = {item.task: filling.full_name(item.name) for item in reversed(SPECIALISTS)}
+    system.fill(filling.base_name, [named[task] for task in system.ACCEPTED], [named[system.WAITING]])
     filling.step("System", 1, 1)
 
 

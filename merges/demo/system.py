@@ -1,4 +1,4 @@
-"""The demo's System: begun, two specialists accepted by the maintainer, one more waiting; and a suite of its tasks."""
+"""The demo's System: three specialists accepted by the maintainer, one more waiting; and a suite of its tasks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from merges.systems.manifest import parse
 from merges.work import suites
 
 NAME, SUITE = "cloud-desk", "cloud-desk-tasks"
+ACCEPTED = ("cloud-service", "message-language", "docstring-library")
+"""Tasks whose inputs look different enough for a router."""
+WAITING = "cloud-action"
+"""Its inputs look like those of cloud-service: the checks of its proposal say what would fall."""
 
 
 def fill(base: str, accepted: Sequence[str], waiting: Sequence[str]) -> None:
@@ -25,7 +29,7 @@ def fill(base: str, accepted: Sequence[str], waiting: Sequence[str]) -> None:
     if system is None:
         owner = Account.objects.named(ORGANISATION)
         system = releases.create_system(
-            actor=ada, owner=owner, name=NAME, base=base, description="Answers questions on cloud services."
+            actor=ada, owner=owner, name=NAME, base=base, description="Reads short texts of a cloud provider."
         )
         for adapter in accepted:
             request = releases.propose_member(actor=ada, system=system, adapter=adapter)

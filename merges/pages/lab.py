@@ -39,6 +39,8 @@ output:
 
 def look(request: HttpRequest, raw: Any) -> dict[str, Any]:
     """What the preview panel shows of a recipe."""
+    if isinstance(raw, dict) and not raw.get("inputs"):
+        return {"lint": {"ok": False, "problems": []}, "preview": None, "waiting": []}  # nothing chosen is no error
     checked = linted(actor_of(request), raw)
     answer: dict[str, Any] = {"lint": checked, "preview": None, "waiting": []}
     if checked["ok"]:
