@@ -15,7 +15,7 @@ from merges.pages import plots
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, signed_in
 from merges.work import leaderboards, suites
 from merges.work.evaluating import ask_for_suite
-from merges.work.leaderboards import BoardFilters, Entry
+from merges.work.leaderboards import Board, BoardFilters
 
 PAGE = 50
 
@@ -32,18 +32,18 @@ def _filters(request: HttpRequest) -> tuple[BoardFilters, str]:
     return found or BoardFilters(), error
 
 
-def _scatter(entries: list[Entry]) -> Any:
+def _scatter(entries: Board) -> Any:
     dots = [
         plots.Dot(
             float(entry.parameters or 1), entry.score, entry.low, entry.high, entry.subject,
             f"/evaluations/{entry.key}", f"dot-{entry.origin}",
         )
-        for entry in leaderboards.points(entries)
+        for entry in entries.points()
     ]  # fmt: skip
     return plots.scatter(dots, x_label="trained parameters (of a base: all)", y_label="score")
 
 
-def _board(request: HttpRequest, entries: list[Entry], error: str, context: dict[str, Any], name: str) -> HttpResponse:
+def _board(request: HttpRequest, entries: Board, error: str, context: dict[str, Any], name: str) -> HttpResponse:
     if request.GET.get("format") == "csv":
         response = HttpResponse(leaderboards.as_csv(entries), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="leaderboard-{name}.csv"'
@@ -51,7 +51,7 @@ def _board(request: HttpRequest, entries: list[Entry], error: str, context: dict
     context |= {
         "page_obj": page_of(request, entries, PAGE), "plot": _scatter(entries), "query": request.GET,
         "origins": Origin.choices, "csv": _with(request, format="csv"),
-        "floor": max(0.0, min((entry.low for entry in entries), default=0.0) // 0.1 * 0.1),
+        "floor": max(0.0, entries.lowest // 0.1 * 0.1),
     }  # fmt: skip
     return render(request, "judging/leaderboard.html", context, status=422 if error else 200)
 

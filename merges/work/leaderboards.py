@@ -10,9 +10,9 @@ import csv
 import io
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 from django.db.models import Case, Count, F, FloatField, IntegerField, Max, Q, QuerySet, Value, When
 from django.db.models.fields.json import KeyTextTransform
@@ -41,10 +41,9 @@ class BoardFilters:
 
 @dataclass
 class Entry:
-    """One line of a leaderboard. `rank` and `tied` are set by `rank`."""
+    """One line of a leaderboard. `rank` and `tied` are set by `rank`, names and sizes by the `Board` that shows it."""
 
     key: int
-    subject: str
     subject_key: Any
     sha: str
     score: float
@@ -53,19 +52,51 @@ class Entry:
     standard_error: float | None
     n: int | None
     origin: str
-    base: str
-    parameters: int | None
-    share: float | None
-    protocol: str
     at: Any
-    kind: str = "adapter"
     rank: int = 0
     tied: bool = False
     parts: list[float] = field(default_factory=list)
+    subject: str = ""
+    kind: str = "adapter"
+    base: str = ""
+    parameters: int | None = None
+    share: float | None = None
+    protocol: str = ""
 
     @property
     def url(self) -> str:
         return f"/{self.subject}"
+
+
+class Board(Sequence[Entry]):
+    """Ranked entries. All are ranked, few are shown: names and sizes are read for those that somebody looks at."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries = rank(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        if isinstance(place, slice):
+            return _named(self._entries[place])
+        return _named([self._entries[place]])[0]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self[:])
+
+    @property
+    def lowest(self) -> float:
+        """The lowest end of an interval; 0 for an empty board."""
+        return min((entry.low for entry in self._entries), default=0.0)
+
+    def points(self) -> list[Entry]:
+        """What a plot shows: the best entries whose number of parameters is known."""
+        return [entry for entry in self[:POINTS] if entry.parameters]
 
 
 def read_filters(asked: Any) -> BoardFilters:
@@ -84,13 +115,13 @@ def read_filters(asked: Any) -> BoardFilters:
     )  # fmt: skip
 
 
-def task_board(actor: Actor, task: Repo, filters: BoardFilters) -> list[Entry]:
+def task_board(actor: Actor, task: Repo, filters: BoardFilters) -> Board:
     """Every subject's newest score on a task at its newest judged commit (or `filters.revision`), best first."""
     sha = filters.revision or newest_sha(actor, task)
     rows = _rows(actor, filters).filter(task=task, task_sha=sha, settings_key=filters.protocol)
     # one row for each subject: what was measured here before what was claimed, then the newest
     rows = rows.order_by("subject_id", _origin_order(), "-created_at").distinct("subject_id")
-    return rank([_entry(row) for row in rows.values_list(*_VALUES)])
+    return Board([_entry(row) for row in rows.values_list(*_VALUES)])
 
 
 def newest_sha(actor: Actor, task: Repo) -> str:
@@ -101,11 +132,11 @@ def newest_sha(actor: Actor, task: Repo) -> str:
     return judged.order_by("-created_at").values_list("task_sha", flat=True).first() or task.head
 
 
-def suite_board(actor: Actor, suite: Suite, filters: BoardFilters) -> list[Entry]:
+def suite_board(actor: Actor, suite: Suite, filters: BoardFilters) -> Board:
     """Subjects judged on every task of a suite, by their mean score; its standard error is that of the mean."""
     entries = list(suite.entries.all())
     if not entries:
-        return []
+        return Board([])
     wanted = Q()
     place = {}
     for number, item in enumerate(entries):
@@ -123,13 +154,13 @@ def suite_board(actor: Actor, suite: Suite, filters: BoardFilters) -> list[Entry
             mean = _mean([parts[number] for number in range(len(entries))])
             if subject not in complete or complete[subject].at < mean.at:
                 complete[subject] = mean
-    return rank(list(complete.values()))
+    return Board(list(complete.values()))
 
 
 _VALUES = (
-    "pk", "subject_name", "subject_id", "subject_sha", "score", "low", "high", "standard_error", "n", "origin",
-    "base_name", "parameters", "share", "protocol", "created_at", "subject__kind",
+    "pk", "subject_id", "subject_sha", "score", "low", "high", "standard_error", "n", "origin", "created_at",
 )  # fmt: skip
+_NAMED = ("pk", "subject_name", "subject__kind", "base_name", "parameters", "share", "protocol")
 
 
 def _rows(actor: Actor, filters: BoardFilters) -> QuerySet[Evaluation]:
@@ -138,15 +169,33 @@ def _rows(actor: Actor, filters: BoardFilters) -> QuerySet[Evaluation]:
         rows = rows.filter(base__in=Repo.objects.visible_to(actor).with_id(filters.base))
     if filters.origin:
         rows = rows.filter(origin=filters.origin)
-    rows = rows.annotate(
+    if filters.most_share is not None:
+        rows = rows.annotate(share=_share()).filter(share__lte=filters.most_share)
+    return rows
+
+
+def _named(entries: list[Entry]) -> list[Entry]:
+    """The same entries with the names and sizes of their subjects, in one query."""
+    missing = {entry.key: entry for entry in entries if not entry.subject}
+    if not missing:
+        return entries
+    rows = Evaluation.objects.filter(pk__in=missing).annotate(
         subject_name=Concat("subject__owner__name", Value("/"), "subject__name"),
         base_name=Case(
             When(base__private=False, then=Concat("base__owner__name", Value("/"), "base__name")), default=Value("")
         ),
         parameters=Cast(Coalesce(_fact("trained_parameters"), _fact("base_parameters")), FloatField()),
-        share=Cast(_fact("share_of_base"), FloatField()),
+        share=_share(),
     )  # fmt: skip
-    return rows.filter(share__lte=filters.most_share) if filters.most_share is not None else rows
+    for key, subject, kind, base, parameters, share, protocol in rows.values_list(*_NAMED):
+        entry = missing[key]
+        entry.subject, entry.kind, entry.base, entry.share, entry.protocol = subject, kind, base, share, protocol
+        entry.parameters = int(parameters) if parameters is not None else None
+    return entries
+
+
+def _share() -> Cast:
+    return Cast(_fact("share_of_base"), FloatField())
 
 
 def _fact(name: str) -> KeyTextTransform:
@@ -160,13 +209,11 @@ def _origin_order() -> Case:
 
 
 def _entry(values: Sequence[Any]) -> Entry:
-    (key, subject, subject_key, sha, score, low, high, error, n, origin, base, parameters, share, protocol, at,
-     kind) = values  # fmt: skip
+    key, subject_key, sha, score, low, high, error, n, origin, at = values
     if low is None or high is None:
         reach = 1.959964 * (error or 0.0)
         low, high = score - reach, score + reach
-    return Entry(key, subject, subject_key, sha, score, low, high, error, n, origin, base,
-                 int(parameters) if parameters is not None else None, share, protocol, at, kind)  # fmt: skip
+    return Entry(key, subject_key, sha, score, low, high, error, n, origin, at)
 
 
 def _mean(parts: list[Entry]) -> Entry:
@@ -174,16 +221,15 @@ def _mean(parts: list[Entry]) -> Entry:
     error = math.sqrt(sum((part.standard_error or 0.0) ** 2 for part in parts)) / k
     score = sum(part.score for part in parts) / k
     return Entry(
-        first.key, first.subject, first.subject_key, first.sha, score, score - 1.959964 * error,
-        score + 1.959964 * error, error, sum(part.n or 0 for part in parts),
-        max((part.origin for part in parts), key=list(Origin.values).index), first.base, first.parameters, first.share,
-        first.protocol, max(part.at for part in parts), first.kind, parts=[part.score for part in parts],
+        first.key, first.subject_key, first.sha, score, score - 1.959964 * error, score + 1.959964 * error, error,
+        sum(part.n or 0 for part in parts), max((part.origin for part in parts), key=list(Origin.values).index),
+        max(part.at for part in parts), parts=[part.score for part in parts],
     )  # fmt: skip
 
 
 def rank(entries: list[Entry]) -> list[Entry]:
     """Order by score and give ranks: 1 + how many entries lie wholly above; equal ranks are ties."""
-    entries.sort(key=lambda entry: (-entry.score, entry.subject))
+    entries.sort(key=lambda entry: (-entry.score, str(entry.subject_key)))
     lows = sorted(entry.low for entry in entries)
     for entry in entries:
         entry.rank = 1 + len(lows) - bisect_right(lows, entry.high)
@@ -193,11 +239,6 @@ def rank(entries: list[Entry]) -> list[Entry]:
     for entry in entries:
         entry.tied = counts[entry.rank] > 1
     return entries
-
-
-def points(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries a plot shows: the best of those whose number of parameters is known."""
-    return [entry for entry in entries if entry.parameters][:POINTS]
 
 
 def history(actor: Actor, subject: Repo, task: Repo) -> list[Evaluation]:

@@ -181,7 +181,7 @@ def test_suites_are_pinned_and_ranked(people: People, lab: dict[str, Repo], tmp_
     push(people.alice, lab["moods"], tmp_path / "moods")
     again = suites.publish_suite(actor=bob, name="tiny-suite", title="Tiny", parts=parts)
     assert again.version == 2
-    assert leaderboards.suite_board(bob, again, BoardFilters()) == []
+    assert list(leaderboards.suite_board(bob, again, BoardFilters())) == []
     assert len(leaderboards.suite_board(bob, suite, BoardFilters())) == 1
     with pytest.raises(BadRequest, match="twice"):
         suites.publish_suite(actor=bob, name="double", title="", parts=[parts[0], parts[0]])
