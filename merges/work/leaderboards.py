@@ -10,6 +10,7 @@ import csv
 import io
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -45,14 +46,14 @@ class Entry:
 
     key: int
     subject_key: Any
-    sha: str
     score: float
     low: float
     high: float
     standard_error: float | None
-    n: int | None
-    origin: str
-    at: Any
+    sha: str = ""
+    n: int | None = None
+    origin: str = ""
+    at: Any = None
     rank: int = 0
     tied: bool = False
     parts: list[float] = field(default_factory=list)
@@ -121,7 +122,7 @@ def task_board(actor: Actor, task: Repo, filters: BoardFilters) -> Board:
     rows = _rows(actor, filters).filter(task=task, task_sha=sha, settings_key=filters.protocol)
     # one row for each subject: what was measured here before what was claimed, then the newest
     rows = rows.order_by("subject_id", _origin_order(), "-created_at").distinct("subject_id")
-    return Board([_entry(row) for row in rows.values_list(*_VALUES)])
+    return Board([_entry(row) for row in rows.values_list(*_RANKED)])
 
 
 def newest_sha(actor: Actor, task: Repo) -> str:
@@ -144,8 +145,8 @@ def suite_board(actor: Actor, suite: Suite, filters: BoardFilters) -> Board:
         place[item.task_id, item.settings_key] = number
     rows = _rows(actor, filters).filter(wanted).order_by("subject_id", _origin_order(), "-created_at")
     judged: dict[Any, dict[int, Entry]] = {}
-    for values in rows.values_list(*_VALUES, "task_id", "settings_key"):
-        found = _entry(values[: len(_VALUES)])
+    for values in rows.values_list(*_RANKED, *_MEASURED, "task_id", "settings_key"):
+        found = _entry(values[:-2])
         # the newest revision of a subject sets which revision counts
         judged.setdefault((found.subject_key, found.sha), {}).setdefault(place[values[-2], values[-1]], found)
     complete: dict[Any, Entry] = {}
@@ -157,10 +158,9 @@ def suite_board(actor: Actor, suite: Suite, filters: BoardFilters) -> Board:
     return Board(list(complete.values()))
 
 
-_VALUES = (
-    "pk", "subject_id", "subject_sha", "score", "low", "high", "standard_error", "n", "origin", "created_at",
-)  # fmt: skip
-_NAMED = ("pk", "subject_name", "subject__kind", "base_name", "parameters", "share", "protocol")
+_RANKED = ("pk", "subject_id", "score", "low", "high", "standard_error")
+_MEASURED = ("subject_sha", "n", "origin", "created_at")
+_NAMED = ("subject_name", "subject__kind", "base_name", "parameters", "share", "protocol")
 
 
 def _rows(actor: Actor, filters: BoardFilters) -> QuerySet[Evaluation]:
@@ -175,7 +175,7 @@ def _rows(actor: Actor, filters: BoardFilters) -> QuerySet[Evaluation]:
 
 
 def _named(entries: list[Entry]) -> list[Entry]:
-    """The same entries with the names and sizes of their subjects, in one query."""
+    """The same entries with all that a line shows, in one query."""
     missing = {entry.key: entry for entry in entries if not entry.subject}
     if not missing:
         return entries
@@ -187,10 +187,12 @@ def _named(entries: list[Entry]) -> list[Entry]:
         parameters=Cast(Coalesce(_fact("trained_parameters"), _fact("base_parameters")), FloatField()),
         share=_share(),
     )  # fmt: skip
-    for key, subject, kind, base, parameters, share, protocol in rows.values_list(*_NAMED):
-        entry = missing[key]
+    for key, *values in rows.values_list("pk", *_NAMED, *_MEASURED):
+        entry, (subject, kind, base, parameters, share, protocol, *measured) = missing[key], values
         entry.subject, entry.kind, entry.base, entry.share, entry.protocol = subject, kind, base, share, protocol
         entry.parameters = int(parameters) if parameters is not None else None
+        if entry.at is None:
+            entry.sha, entry.n, entry.origin, entry.at = measured
     return entries
 
 
@@ -209,11 +211,11 @@ def _origin_order() -> Case:
 
 
 def _entry(values: Sequence[Any]) -> Entry:
-    key, subject_key, sha, score, low, high, error, n, origin, at = values
+    key, subject_key, score, low, high, error, *measured = values
     if low is None or high is None:
         reach = 1.959964 * (error or 0.0)
         low, high = score - reach, score + reach
-    return Entry(key, subject_key, sha, score, low, high, error, n, origin, at)
+    return Entry(key, subject_key, score, low, high, error, *measured)
 
 
 def _mean(parts: list[Entry]) -> Entry:
@@ -221,7 +223,7 @@ def _mean(parts: list[Entry]) -> Entry:
     error = math.sqrt(sum((part.standard_error or 0.0) ** 2 for part in parts)) / k
     score = sum(part.score for part in parts) / k
     return Entry(
-        first.key, first.subject_key, first.sha, score, score - 1.959964 * error, score + 1.959964 * error, error,
+        first.key, first.subject_key, score, score - 1.959964 * error, score + 1.959964 * error, error, first.sha,
         sum(part.n or 0 for part in parts), max((part.origin for part in parts), key=list(Origin.values).index),
         max(part.at for part in parts), parts=[part.score for part in parts],
     )  # fmt: skip
@@ -233,9 +235,7 @@ def rank(entries: list[Entry]) -> list[Entry]:
     lows = sorted(entry.low for entry in entries)
     for entry in entries:
         entry.rank = 1 + len(lows) - bisect_right(lows, entry.high)
-    counts: dict[int, int] = {}
-    for entry in entries:
-        counts[entry.rank] = counts.get(entry.rank, 0) + 1
+    counts = Counter(entry.rank for entry in entries)
     for entry in entries:
         entry.tied = counts[entry.rank] > 1
     return entries
