@@ -51,7 +51,7 @@ def safe(proposed: Proposed) -> Finding:
         if path.endswith((".py", ".so", ".sh", ".bin", ".pt", ".pkl"))
     ]
     config = proposed.facts.get("unknown_keys") or []
-    infinite = [finding for finding in proposed.findings if finding.name == "finite" and finding.verdict == "fail"]
+    infinite = _infinite(proposed)
     if strange:
         return Finding("safe", "fail", f"It holds files that could run: {', '.join(strange[:5])}.", {"paths": strange})
     if infinite:
@@ -221,6 +221,8 @@ def no_regression(proposed: Proposed) -> Finding | None:
     tasks = [task for task in proposed.tasks if _has_test(task)]
     if before is None or not tasks or proposed.base is None:
         return None
+    if _infinite(proposed):
+        return Finding("no_regression", "fail", "Its weights hold NaN or infinite values, so it was not evaluated.")
     new, old = _judged(proposed, proposed.commit, tasks), _judged(proposed, before, tasks)
     lines, worse = [], []
     for row in new:
@@ -248,6 +250,11 @@ def no_regression(proposed: Proposed) -> Finding | None:
     return Finding("no_regression", "pass", sentence, {"tasks": lines})
 
 
+def _infinite(proposed: Proposed) -> list[Finding]:
+    """What the inspection said of weights that are no numbers."""
+    return [finding for finding in proposed.findings if finding.name == "finite" and finding.verdict == "fail"]
+
+
 def _has_test(task: Repo) -> bool:
     commit = Commit.objects.filter(repo=task, sha=task.head).first()
     return commit is not None and has_test_split(task, commit)
@@ -266,10 +273,14 @@ def _judged(proposed: Proposed, commit: Commit, tasks: list[Repo]) -> list[Evalu
         row = row_for(proposed.actor, Wanted(subject, pinned_base, on, 0, {}))
         rows.append(row)
     waiting = [row for row in rows if row.score is None]
-    if waiting:
-        with Bench(proposed.running.progress) as bench:
-            for row in waiting:
-                keep(proposed.running, row, bench.judge(row))
+    try:
+        if waiting:
+            with Bench(proposed.running.progress) as bench:
+                for row in waiting:
+                    keep(proposed.running, row, bench.judge(row))
+    except BaseException:  # no row may wait for a score that nobody works on
+        Evaluation.objects.filter(pk__in=[row.pk for row in waiting], score=None, job=None).delete()
+        raise
     return [row for row in rows if row.score is not None]
 
 

@@ -142,6 +142,8 @@ def test_weights_that_are_no_numbers_fail_one_check_and_no_job(
     assert found(request, "safe").verdict == "fail"
     assert found(request, "near_duplicate").verdict == "warn"
     assert "NaN or infinite" in found(request, "near_duplicate").summary
+    assert "not evaluated" in found(request, "no_regression").summary
+    assert not Evaluation.objects.filter(score=None).exists()
 
 
 def test_poison_ends_as_a_failed_check_and_holds_up_nobody(
