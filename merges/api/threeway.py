@@ -14,7 +14,7 @@ from hub.rest.once import once
 from hub.rest.review import ChangeRequestDoor
 from hub.rest.shapes import Shape
 from merges.threeway import strategies
-from merges.work.reconciling import ask_for_merge, ask_for_preview, conflict_of
+from merges.work.reconciling import as_recipe, ask_for_merge, ask_for_preview, conflict_of, measured
 
 
 class RuleBody(serializers.Serializer):
@@ -40,6 +40,7 @@ class TensorMergeDetail(Shape):
     paths = serializers.ListField(child=serializers.CharField(), help_text="Files in conflict.")
     strategies = serializers.DictField(child=serializers.CharField())
     folders = serializers.DictField(child=serializers.DictField())
+    recipe = serializers.DictField(allow_null=True, help_text="Both sides, pinned, as a recipe for the merge lab.")
     job = serializers.UUIDField(allow_null=True)
 
 
@@ -60,7 +61,9 @@ class TensorMergeDoor(ChangeRequestDoor):
         return Response(TensorMergeDetail({
             "original": conflict.original.sha if conflict else None, "ours": conflict.ours.sha if conflict else None,
             "theirs": conflict.theirs.sha if conflict else None, "paths": list(conflict.paths) if conflict else [],
-            "strategies": strategies(), "folders": job.result.get("folders", {}) if job else {},
+            "strategies": strategies(measured(conflict) if conflict else ()),
+            "recipe": as_recipe(conflict) if conflict and conflict.folders else None,
+            "folders": job.result.get("folders", {}) if job else {},
             "job": job.pk if job else None,
         }).data)  # fmt: skip
 

@@ -26,6 +26,7 @@ from merges.work.merging import ask_for_merge, linted
 from merges.work.previewing import preview_of
 from merges.work.showing import recipe_for, report_for
 
+MOST_TEXT = 20_000
 EXAMPLE = """merge_method: task_arithmetic
 inputs:
   - {adapter: owner/one, weight: 1.0}
@@ -58,7 +59,10 @@ def look(request: HttpRequest, raw: Any) -> dict[str, Any]:
 
 @signed_in
 def recipe(request: HttpRequest) -> HttpResponse:
-    """The editor: YAML with live lint and preview; `?from=` starts from a merge's recipe (fork)."""
+    """The editor: YAML with live lint and preview.
+
+    `?from=` starts from a merge's recipe (fork), `?recipe=` from a text.
+    """
     actor = actor_of(request)
     text, target = request.POST.get("recipe", ""), request.POST.get("target", request.GET.get("target", ""))
     error = ""
@@ -66,7 +70,7 @@ def recipe(request: HttpRequest) -> HttpResponse:
         made, error = attempt(request, lambda: ask_for_merge(actor=actor, raw=text, target=target))
         if made:
             return redirect(made.job.get_absolute_url())
-    text = text or _forked(request)
+    text = text or request.GET.get("recipe", "")[:MOST_TEXT] or _forked(request)
     panel = _panel(request, text) if text else {"lint": {"ok": False, "problems": []}}
     text = text or EXAMPLE
     context = {"text": text, "target": target, "error": error, "tab": "recipe", "methods": METHODS.values()}

@@ -6,6 +6,7 @@ import json
 from glob import escape
 from typing import Any
 
+import yaml
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -16,7 +17,7 @@ from hub.review import change_requests
 from hub.review.models import ChangeRequest, State
 from merges.pages.shared import actor_of, attempt, repo_or_404, signed_in
 from merges.threeway import strategies
-from merges.work.reconciling import ask_for_merge, ask_for_preview, conflict_of
+from merges.work.reconciling import as_recipe, ask_for_merge, ask_for_preview, conflict_of, measured
 
 FREE_RULES = 3
 
@@ -43,7 +44,8 @@ def panel(actor: Actor, row: ChangeRequest) -> dict[str, Any] | None:
             for folder, found in (job.result.get("folders", {}) if done and job else {}).items()
         ],
         "others": conflict.others,
-        "strategies": strategies(),
+        "strategies": strategies(measured(conflict)),
+        "recipe": yaml.safe_dump(as_recipe(conflict), sort_keys=False, default_flow_style=None),
         "may": change_requests.may_steer(actor, row),
         "free": range(FREE_RULES),
     }

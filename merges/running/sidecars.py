@@ -75,11 +75,15 @@ def open_sidecars(folder: Path, weights_sha256: str, open_files: ExitStack) -> S
 
     Raises FormatError for a file that is no safetensors.
     """
+    paths = {kind: folder / FOLDER / f"{kind}.safetensors" for kind in KINDS}
+    return sidecars_of({kind: path for kind, path in paths.items() if path.is_file()}, weights_sha256, open_files)
+
+
+def sidecars_of(paths: Mapping[Statistic, Path], weights_sha256: str, open_files: ExitStack) -> Sidecars:
+    """The statistics in these files; those of other weights are left out. Raises FormatError as above."""
     found: dict[Statistic, TensorFile] = {}
-    for kind in KINDS:
-        path = folder / FOLDER / f"{kind}.safetensors"
-        if path.is_file():
-            file = open_files.enter_context(TensorFile(path))
-            if file.header.metadata.get("weights_sha256") == weights_sha256:
-                found[kind] = file
+    for kind, path in paths.items():
+        file = open_files.enter_context(TensorFile(path))
+        if file.header.metadata.get("weights_sha256") == weights_sha256:
+            found[kind] = file
     return Sidecars(found)

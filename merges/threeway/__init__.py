@@ -5,9 +5,9 @@ numbers, and merged files, leave. A tensor that only one side changed keeps that
 update are never merged apart from each other. Nothing is committed here, and nobody's rights are known.
 """
 
-from merges.threeway.rules import Rule, RuleError, default_rules, parse_rules, strategies
+from merges.threeway.rules import MEASURED, Rule, RuleError, default_rules, needed, parse_rules, strategies
 from merges.threeway.units import ThreeWay, Unit, opened
-from merges.threeway.writing import Result, write
+from merges.threeway.writing import Result, index, write
 
-__all__ = ["Result", "Rule", "RuleError", "ThreeWay", "Unit", "default_rules", "opened", "parse_rules", "strategies",
-           "write"]  # fmt: skip
+__all__ = ["MEASURED", "Result", "Rule", "RuleError", "ThreeWay", "Unit", "default_rules", "index", "needed", "opened",
+           "parse_rules", "strategies", "write"]  # fmt: skip

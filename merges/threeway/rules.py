@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from merges.methods import METHODS, Method
+from merges.methods.declaration import Statistic
 
 TAKE = {
     "ours": "Keep the target's version",
     "theirs": "Take the proposed version",
     "original": "Go back to the version both began with",
 }
+MEASURED: tuple[Statistic, ...] = ("fisher",)
+"""Statistics a strategy may need of both sides."""
 MOST_RULES = 100
 MOST_PATTERN = 200
 
@@ -48,14 +51,22 @@ class Rule:
         return words + "".join(f", {name} {value}" for name, value in self.parameters.items())
 
 
-def strategies() -> dict[str, str]:
-    """Name → title of everything a rule can say. Methods that need more than the changes (data, statistics) are out."""
-    methods = {name: method.title for name, method in METHODS.items() if _suits(method)}
+def strategies(measured: Collection[Statistic] = ()) -> dict[str, str]:
+    """Name → title of everything a rule can say where both sides have these statistics beside their weights.
+
+    Methods that need more than the changes and those statistics (data, a router) are out.
+    """
+    methods = {name: method.title for name, method in METHODS.items() if _suits(method, measured)}
     return TAKE | methods
 
 
-def _suits(method: Method) -> bool:
-    alone = not (method.needs_base or method.needs or method.searched or method.routed)
+def needed(rules: Sequence[Rule]) -> set[Statistic]:
+    """The statistics that rules need of both sides."""
+    return {kind for rule in rules if rule.method for kind in rule.method.needs}
+
+
+def _suits(method: Method, measured: Collection[Statistic]) -> bool:
+    alone = not (method.needs_base or set(method.needs) - set(measured) or method.searched or method.routed)
     return alone and method.inputs_minimum <= 2 <= (method.inputs_maximum or 2)
 
 
@@ -78,8 +89,9 @@ def _parsed(entry: Any, number: int) -> Rule:
     match, strategy = entry.get("match", "*"), entry.get("strategy", "mean")
     if not isinstance(match, str) or not 0 < len(match) <= MOST_PATTERN:
         raise RuleError(f"Rule {number}: match must be a pattern of 1 to {MOST_PATTERN} letters.")
-    if strategy not in strategies():
-        raise RuleError(f"Rule {number}: there is no strategy {strategy!r}. Known: {', '.join(strategies())}.")
+    known_strategies = strategies(MEASURED)
+    if strategy not in known_strategies:
+        raise RuleError(f"Rule {number}: there is no strategy {strategy!r}. Known: {', '.join(known_strategies)}.")
     weights = [entry.get(side, 1.0) for side in ("ours", "theirs")]
     if not all(_is_weight(weight) for weight in weights):
         raise RuleError(f"Rule {number}: the weights must be numbers from -100 to 100.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,9 @@ from adapters.diffs import Side, rows
 from adapters.diffs.sides import OpenSide
 from adapters.diffs.updates import Update, updates_of
 from adapters.formats.values import FLOATING
+from merges.methods.declaration import Statistics
 from merges.methods.deltas import Array, Delta, Dense, LowRank, blocks, inner, norm
+from merges.running.sidecars import Sidecars
 
 State = Literal["same", "ours", "theirs", "agreed", "rows", "conflict"]
 Progress = Callable[[int, int, str], None]
@@ -35,9 +37,15 @@ class Unit:
 
 
 class ThreeWay:
-    """Three open sides of the same weights and their units in a stable order."""
+    """Three open sides of the same weights and their units in a stable order.
 
-    def __init__(self, base: Side, ours: Side, theirs: Side, files: ExitStack) -> None:
+    `sidecars` are the statistics published beside the weights of ours and theirs, by side.
+    """
+
+    def __init__(
+        self, base: Side, ours: Side, theirs: Side, files: ExitStack, sidecars: Mapping[str, Sidecars] | None = None
+    ) -> None:
+        self.sidecars = sidecars or {}
         self.base, self.ours, self.theirs = (OpenSide(side, files) for side in (base, ours, theirs))
         self.sides = {"original": self.base, "ours": self.ours, "theirs": self.theirs}
         self.updates = {name: updates_of(side) for name, side in self.sides.items()}
@@ -136,6 +144,14 @@ class ThreeWay:
         values = self.sides[side].read(name).astype(np.float32)
         return values.reshape(1, -1) if values.ndim < 2 else values.reshape(values.shape[0], -1)
 
+    def statistics(self, unit: Unit, side: str) -> Statistics:
+        """What a side's sidecars hold of a unit; they name its module, and a bias by the vector that changes."""
+        role = self.sides[side].roles().get(unit.members[0])
+        name = unit.name if unit.is_update or role is None else role.module
+        if role is not None and role.part == "lora_bias":
+            name += ".bias"
+        return self.sidecars.get(side, Sidecars()).at(name)
+
     def preview(self, progress: Progress | None = None) -> dict[str, Any]:
         """Who changed what, and for each conflict how the two changes lie to each other."""
         counts: dict[str, int] = {}
@@ -178,9 +194,11 @@ class ThreeWay:
         return []
 
 
-def opened(base: Side, ours: Side, theirs: Side, files: ExitStack) -> ThreeWay:
+def opened(
+    base: Side, ours: Side, theirs: Side, files: ExitStack, sidecars: Mapping[str, Sidecars] | None = None
+) -> ThreeWay:
     """The three sides with their files open until `files` closes. Raises FormatError."""
-    return ThreeWay(base, ours, theirs, files)
+    return ThreeWay(base, ours, theirs, files, sidecars)
 
 
 def _agreement(ours: Delta, theirs: Delta) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ import numpy as np
 from adapters.formats.errors import FormatError
 from adapters.formats.peft_config import PeftConfig
 from adapters.formats.safetensors_header import TensorInfo
-from adapters.formats.values import NUMPY, Array, round_to
+from adapters.formats.values import NUMPY, Array, TensorFile, round_to
 from merges.methods import Layer, Source
 from merges.methods.deltas import Dense, LowRank, dense, svd
+from merges.running.sidecars import Sidecars
 from merges.threeway.rules import Rule, RuleError, rule_for
 from merges.threeway.units import Progress, ThreeWay, Unit
+
+SIDE_WORDS = {"ours": "the target", "theirs": "the proposal"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Made:
 
 
 Part = Taken | Made
+Layout = Mapping[str, Mapping[str, Path]]
+"""Side ("ours", "theirs") → path in the repo → local file."""
 
 
 @dataclass
@@ -49,13 +54,14 @@ class Result:
 
 
 def write(
-    three: ThreeWay, rules: Sequence[Rule], layout: dict[str, Path], folder: Path,
+    three: ThreeWay, rules: Sequence[Rule], layout: Layout, folder: Path,
     config: PeftConfig | None = None, progress: Progress | None = None,
 ) -> tuple[dict[str, Path], Result]:  # fmt: skip
-    """Write the merged weights; returns file name → local path, and the report.
+    """Write the merged weights; returns path in the repo → local path, and the report.
 
-    `layout` names ours' files by the path they have in the repo; a tensor that is new in theirs goes to the first of
-    them. `config` is the merged adapter's. Raises RuleError where a rule cannot be applied, with the name.
+    Every tensor keeps the file it has in ours; one that is new in theirs keeps that of theirs. A file that nothing is
+    left in is not written. `config` is the merged adapter's. Raises RuleError where a rule cannot be applied, with the
+    name.
     """
     result = Result()
     parts: dict[str, Part] = {}
@@ -64,12 +70,26 @@ def write(
             progress(number, len(three.units), unit.name)
         parts |= _resolved(three, unit, rules, config, result)
     written = {}
-    places = _places(three, parts, layout)
-    for name, names in places.items():
-        path = folder / name.replace("/", "__")
-        _write_file(path, {tensor: parts[tensor] for tensor in names}, three, layout.get(name))
-        written[name] = path
+    for number, (name, names) in enumerate(_places(three, parts, layout).items()):
+        written[name] = folder / f"{number}.safetensors"
+        _write_file(written[name], {tensor: parts[tensor] for tensor in names}, three, _metadata(three, layout, name))
     return written, result
+
+
+def index(written: Mapping[str, Path], before: bytes) -> bytes:
+    """The index of a sharded checkpoint after the merge: which file holds which tensor, and their bytes in all.
+
+    `written` are the merged files by the name the index gives them; other metadata of the index `before` are kept.
+    """
+    found = json.loads(before)
+    shards: dict[str, str] = {}
+    size = 0
+    for name, path in written.items():
+        with TensorFile(path) as file:
+            shards |= dict.fromkeys(file.header.tensors, name)
+            size += sum(info.nbytes for info in file.header.tensors.values())
+    metadata = {**(found.get("metadata") or {}), "total_size": size}
+    return json.dumps({**found, "metadata": metadata, "weight_map": dict(sorted(shards.items()))}, indent=2).encode()
 
 
 def _resolved(
@@ -126,8 +146,14 @@ def _run(three: ThreeWay, unit: Unit, rule: Rule) -> Any:
     method = rule.method
     assert method is not None
     parameters = method.filled(rule.parameters, 2)
+    for side in ("ours", "theirs"):
+        if missing := set(method.needs) - three.sidecars.get(side, Sidecars()).kinds:
+            raise RuleError(
+                f"{method.title} needs {', '.join(sorted(missing))} statistics of both sides' present weights, and "
+                f"{SIDE_WORDS[side]} has none. Publish them from /merge/statistics, or choose another strategy."
+            )
     sources = tuple(
-        Source(three.delta(unit, side), weight, side, parameters)
+        Source(three.delta(unit, side), weight, side, parameters, statistics=three.statistics(unit, side))
         for side, weight in (("ours", rule.ours), ("theirs", rule.theirs))
     )
     try:
@@ -186,26 +212,30 @@ def _made(values: Array, dtype: str, shape: tuple[int, ...]) -> Made:
     raise RuleError(f"Values of type {dtype} cannot be written here: take one side as it is.")
 
 
-def _places(three: ThreeWay, parts: dict[str, Part], layout: dict[str, Path]) -> dict[str, list[str]]:
-    """File name → tensors in order: ours' order, then what theirs added."""
-    by_path = {path: name for name, path in layout.items()}
-    places: dict[str, list[str]] = {name: [] for name in layout}
-    first = next(iter(layout))
-    for name in three.ours:
-        if name in parts:
-            places[by_path[three.ours.path(name)]].append(name)
-    for name in parts:
-        if name not in three.ours:
-            places[first].append(name)
-    return places
+def _places(three: ThreeWay, parts: dict[str, Part], layout: Layout) -> dict[str, list[str]]:
+    """Path → tensors in order: ours' files and order, then what theirs added."""
+    places: dict[str, list[str]] = {name: [] for name in layout["ours"]}
+    for side, others in (("ours", None), ("theirs", three.ours)):
+        by_path = {path: name for name, path in layout[side].items()}
+        for name in three.sides[side]:
+            if name in parts and (others is None or name not in others):
+                places.setdefault(by_path[three.sides[side].path(name)], []).append(name)
+    only_before = [name for name in parts if name not in three.ours and name not in three.theirs]
+    next(iter(places.values())).extend(only_before)
+    return {name: names for name, names in places.items() if names}
 
 
-def _write_file(path: Path, parts: dict[str, Part], three: ThreeWay, ours: Path | None) -> None:
-    """One safetensors file, streamed; the metadata is ours."""
+def _metadata(three: ThreeWay, layout: Layout, name: str) -> dict[str, str]:
+    """The metadata of a file: ours', or theirs' for a file that only they have."""
+    side = "ours" if name in layout["ours"] else "theirs"
+    return three.sides[side].metadata(layout[side][name])
+
+
+def _write_file(path: Path, parts: dict[str, Part], three: ThreeWay, metadata: Mapping[str, str]) -> None:
+    """One safetensors file, streamed."""
     header: dict[str, Any] = {}
-    metadata = three.ours.metadata(ours) if ours else {}
     if metadata:
-        header["__metadata__"] = metadata
+        header["__metadata__"] = dict(metadata)
     offset = 0
     for name, part in parts.items():
         dtype, shape = (part.info.dtype, part.info.shape) if isinstance(part, Taken) else (part.dtype, part.shape)

@@ -1,11 +1,14 @@
 """Change requests whose weights are in conflict: seen in numbers, merged by rules, reviewed and merged as any other."""
 
+import hashlib
+import html
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from django.test import Client
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
 from hub.jobs.models import Job, State
 from hub.repos import trees
@@ -14,12 +17,14 @@ from hub.review import change_requests
 from hub.review.change_requests import MergeConflict, NotPossible, open_change_request
 from hub.review.models import ChangeRequest
 from hub.rights import Denied
-from merges.work.reconciling import ask_for_merge, ask_for_preview, conflict_of
+from merges.work.merging import linted
+from merges.work.reconciling import as_recipe, ask_for_merge, ask_for_preview, conflict_of, measured
 from merges.work.subjects import BadRequest
 from tests.make_adapters import lora_tensors, write_adapter
 from tests.people import PASSWORD, People, put
 from tests.publishing import do_jobs, publish, push
 
+MODULE = "bert.encoder.layer.0.attention.self.query"
 NAME = "base_model.model.bert.encoder.layer.0.attention.self.query"
 HEAD = "base_model.model.classifier.weight"
 VALUE = NAME.replace("query", "value")
@@ -123,3 +128,47 @@ def test_in_the_browser(people: People, request_: ChangeRequest) -> None:
     refused = browser.post(f"{url}/tensors", {"strategy": "mean", "ours": "much"}, follow=True)
     assert refused.status_code == 200
     assert "No file is in conflict" in refused.content.decode()
+
+
+def fisher_of(repo: Repo, revision: str) -> bytes:
+    """Statistics as the hub measures them, of the weights at a revision."""
+    stored = trees.list_files(repo, trees.resolve_commit(repo, revision))["adapter_model.safetensors"]
+    digest = stored.blob.sha256 if stored.blob else hashlib.sha256(stored.data).hexdigest()
+    shape = (8, 8)
+    return save({MODULE: np.full(shape, 0.125, np.float32)}, {"weights_sha256": digest, "norm": "1"})
+
+
+def test_fisher_where_both_sides_have_published_statistics(people: People, request_: ChangeRequest) -> None:
+    repo, charlie, rules = request_.repo, people.actor("charlie"), [{"strategy": "fisher"}]
+    with pytest.raises(BadRequest, match="/merge/statistics"):
+        ask_for_merge(charlie, request_, rules)
+    for who, branch in ((people.charlie, request_.ref), (people.bob, "refs/heads/main")):
+        put(who, repo, {"statistics/fisher.safetensors": fisher_of(repo, branch)}, branch=branch)
+    conflict = conflict_of(request_)
+    assert conflict is not None
+    assert conflict.folders == [""]
+    assert measured(conflict) == ["fisher"]
+    job = ask_for_merge(charlie, request_, rules)
+    do_jobs()
+    job.refresh_from_db()
+    assert job.state == State.SUCCEEDED, job.error
+    merged = trees.resolve_commit(repo, request_.ref)
+    np.testing.assert_allclose(effect(tensors_at(repo, merged.sha)), effect(lora_tensors()) * 2.5, rtol=1e-4, atol=1e-5)
+    # statistics are of the weights they were measured on, so those of either side do not outlive the merge
+    assert "statistics/fisher.safetensors" not in trees.flatten(repo, merged.tree)
+
+
+def test_both_sides_open_as_a_recipe_pinned_to_their_commits(people: People, request_: ChangeRequest) -> None:
+    do_jobs()
+    conflict = conflict_of(request_)
+    assert conflict is not None
+    browser = Client()
+    assert browser.login(username="charlie", password=PASSWORD)
+    browser.get(request_.get_absolute_url())
+    do_jobs()
+    page = browser.get(request_.get_absolute_url()).content.decode()
+    link = html.unescape(re.search(r'href="(/merge/recipe\?recipe=[^"]+)"', page)[1])  # type: ignore[index]
+    editor = browser.get(link).content.decode()
+    for side in (conflict.ours, conflict.theirs):
+        assert side.sha in editor
+    assert linted(people.actor("charlie"), as_recipe(conflict))["ok"]

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from adapters.diffs import Side
 from adapters.formats.peft_config import parse_config
-from merges.threeway import RuleError, opened, parse_rules, strategies, write
+from merges.running.sidecars import sidecars_of
+from merges.threeway import RuleError, index, opened, parse_rules, strategies, write
 from tests.make_adapters import lora_config, lora_tensors
 
 MODULE = "bert.encoder.layer.0.attention.self.query"
@@ -26,12 +27,22 @@ def three(folder: Path, versions: list[dict], files: ExitStack, config: dict | N
     return opened(*sides, files)
 
 
-def merge(folder: Path, versions: list[dict], rules: list[dict], config: dict | None = None):
+def merge(folder: Path, versions: list[dict], rules: list[dict], config: dict | None = None, fishers: tuple = ()):
     with ExitStack() as files:
         sides = three(folder, versions, files, config)
+        for side, value in zip(("ours", "theirs"), fishers, strict=False):
+            path = folder / f"{side}-fisher"
+            save_file({MODULE: np.full((8, 8), value / 8, np.float32)}, path, {"weights_sha256": "x", "norm": "8"})
+            sides.sidecars |= {side: sidecars_of({"fisher": path}, "x", files)}
         (folder / "out").mkdir(exist_ok=True)
         parsed = parse_config(json.dumps(config).encode()) if config else None
-        written, result = write(sides, parse_rules(rules), {"m.safetensors": folder / "ours"}, folder / "out", parsed)
+        written, result = write(
+            sides,
+            parse_rules(rules),
+            {side: {"m.safetensors": folder / side} for side in ("ours", "theirs")},
+            folder / "out",
+            parsed,
+        )
     return load_file(written["m.safetensors"]), result
 
 
@@ -105,6 +116,48 @@ def test_factors_of_an_adapter_are_merged_by_their_effect(tmp_path: Path) -> Non
     assert entry["truncation_error"] == pytest.approx(0, abs=1e-6)
     others = {name: array for name, array in merged.items() if not name.startswith(PREFIX)}
     assert all(array.tobytes() == base[name].tobytes() for name, array in others.items())
+
+
+def test_fisher_weighs_each_side_by_what_was_measured_of_it(tmp_path: Path) -> None:
+    base, ours, theirs = lora_tensors(), lora_tensors(), lora_tensors()
+    ours[f"{PREFIX}.lora_A.weight"] = ours[f"{PREFIX}.lora_A.weight"] * np.float32(2)
+    theirs[f"{PREFIX}.lora_B.weight"] = theirs[f"{PREFIX}.lora_B.weight"] * np.float32(3)
+    rule = {"strategy": "fisher", "parameters": {"normalize": "none"}}
+
+    def effect(tensors: dict) -> np.ndarray:
+        return tensors[f"{PREFIX}.lora_B.weight"].astype(np.float64) @ tensors[f"{PREFIX}.lora_A.weight"]
+
+    merged, _result = merge(tmp_path, [base, ours, theirs], [rule], lora_config(), fishers=(3.0, 1.0))
+    # ours adds the base's effect once, theirs twice: 1 + (3·1 + 1·2)/4
+    np.testing.assert_allclose(effect(merged), effect(base) * 2.25, rtol=1e-4, atol=1e-5)
+    for fishers, who in (((3.0,), "the proposal"), ((), "the target")):
+        with pytest.raises(RuleError, match=f"{who} has none"):
+            merge(tmp_path, [base, ours, theirs], [rule], lora_config(), fishers=fishers)
+
+
+def test_every_tensor_keeps_its_file_and_the_index_follows(tmp_path: Path) -> None:
+    one = {name: np.full((2, 2), number, np.float32) for number, name in enumerate(("a", "b", "c"))}
+    files = {
+        "base": ({"a": one["a"], "b": one["b"]}, {"c": one["c"]}),
+        "ours": ({"a": one["a"] + 1, "b": one["b"]}, {"c": one["c"]}),
+        "theirs": ({"a": one["a"] + 3, "b": one["b"]}, {"new": one["a"]}),  # c is gone, a file is new
+    }
+    names = {"base": ("1", "2"), "ours": ("1", "2"), "theirs": ("1", "3")}
+    with ExitStack() as opened_files:
+        sides = {}
+        for side, parts in files.items():
+            for name, tensors in zip(names[side], parts, strict=True):
+                save_file(tensors, tmp_path / f"{side}{name}")
+            sides[side] = Side([tmp_path / f"{side}{name}" for name in names[side]])
+        layout = {side: {name: tmp_path / f"{side}{name}" for name in names[side]} for side in ("ours", "theirs")}
+        (tmp_path / "out").mkdir()
+        three_sides = opened(sides["base"], sides["ours"], sides["theirs"], opened_files)
+        written, _result = write(three_sides, parse_rules([{}]), layout, tmp_path / "out")
+    merged = {name: load_file(path) for name, path in written.items()}
+    assert {name: sorted(tensors) for name, tensors in merged.items()} == {"1": ["a", "b"], "3": ["new"]}
+    np.testing.assert_array_equal(merged["1"]["a"], one["a"] + 2)
+    told = json.loads(index(written, b'{"metadata": {"total_size": 1, "kept": "yes"}, "weight_map": {"c": "2"}}'))
+    assert told == {"metadata": {"total_size": 48, "kept": "yes"}, "weight_map": {"a": "1", "b": "1", "new": "3"}}
 
 
 def test_rows_removed_on_one_side_and_trained_on_the_other(tmp_path: Path) -> None:
