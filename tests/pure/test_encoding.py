@@ -167,7 +167,9 @@ def test_an_adapter_on_a_base(tmp_path: Path, dtype: str, rounding: str) -> None
     random = np.random.default_rng(3)
     weight = np.float32(random.standard_normal((300, 200)) * 0.05)
     left, right = (np.float32(random.standard_normal(shape) * 0.02) for shape in ((300, 4), (4, 200)))
-    base = write(tmp_path / "base", {"bert.layer.0.query.weight": ("F32", weight), "bert.layer.0.x": ("F32", weight[0])})
+    base = write(
+        tmp_path / "base", {"bert.layer.0.query.weight": ("F32", weight), "bert.layer.0.x": ("F32", weight[0])}
+    )
     adapter = write(tmp_path / "adapter", {
         "base_model.model.layer.0.query.lora_A.weight": ("F32", right), "base_model.model.layer.0.query.lora_B.weight": ("F32", left),
     })  # fmt: skip
@@ -196,8 +198,10 @@ def test_ia3_multiplies_rows_or_columns(tmp_path: Path) -> None:
     rows, columns = (np.float32(1 + 0.1 * random.standard_normal(size)) for size in (60, 40))
     base = write(tmp_path / "base", {
         "0.key.weight": ("F32", weight), "0.key.bias": ("F32", bias), "0.ff.weight": ("F32", weight)})  # fmt: skip
-    adapter = write(tmp_path / "adapter", {
-        "base_model.model.0.key.ia3_l": ("F32", rows[:, None]), "base_model.model.0.ff.ia3_l": ("F32", columns[None])})
+    adapter = write(
+        tmp_path / "adapter",
+        {"base_model.model.0.key.ia3_l": ("F32", rows[:, None]), "base_model.model.0.ff.ia3_l": ("F32", columns[None])},
+    )
     new = write(tmp_path / "new", {
         "0.key.weight": ("F32", weight * rows[:, None]), "0.key.bias": ("F32", bias * rows),
         "0.ff.weight": ("F32", weight * columns)})  # fmt: skip
@@ -243,8 +247,15 @@ def golden_inputs(folder: Path) -> list[Path]:
     base |= {"emb": ("F16", grid[:96].reshape(12, 8)), "0.b": ("BF16", grid[:24])}
     other = {name: (dtype, values + (np.arange(values.size) % 7).reshape(values.shape) / 128)
              for name, (dtype, values) in base.items()}  # fmt: skip
-    adapter = {"A": ("F32", (np.arange(32) % 9 - 4).reshape(2, 16) / 13), "B": ("BF16", (np.arange(48) % 5).reshape(24, 2) / 11)}
-    adapter |= {"l": ("F32", 1 + np.arange(24) / 97), "at": ("I64", np.array([0, 3, 23])), "x": ("BF16", np.array([1.0, 2, 3]))}
+    adapter = {
+        "A": ("F32", (np.arange(32) % 9 - 4).reshape(2, 16) / 13),
+        "B": ("BF16", (np.arange(48) % 5).reshape(24, 2) / 11),
+    }
+    adapter |= {
+        "l": ("F32", 1 + np.arange(24) / 97),
+        "at": ("I64", np.array([0, 3, 23])),
+        "x": ("BF16", np.array([1.0, 2, 3])),
+    }
     return [write(folder / name, tensors) for name, tensors in (("base", base), ("other", other), ("adapter", adapter))]
 
 
@@ -253,7 +264,9 @@ def golden_ways(inputs: list[Path]) -> dict[str, Way]:
     for number, path in enumerate(inputs):
         with TensorFile(path) as opened:
             start = opened.header.data_start
-            places.append({name: Place(number, start + info.begin, info.dtype) for name, info in opened.header.tensors.items()})
+            places.append(
+                {name: Place(number, start + info.begin, info.dtype) for name, info in opened.header.tensors.items()}
+            )
     base, other, adapter = places
     ways: dict[str, Way] = {
         "new": New(), "same": Same(0, base["0.q.weight"].offset), "cast": Cast(base["emb"]),
@@ -376,7 +389,10 @@ if __name__ == "__main__":  # writes the golden vectors of a new version: never 
 
     folder = Path(tempfile.mkdtemp())
     inputs = golden_inputs(folder)
-    content = {name: (dtype, (np.arange(int(np.prod(shape))) % 23 - 11).reshape(shape) / 16) for name, (dtype, shape) in KINDS.items()}
+    content = {
+        name: (dtype, (np.arange(int(np.prod(shape))) % 23 - 11).reshape(shape) / 16)
+        for name, (dtype, shape) in KINDS.items()
+    }
     new, out, ways = write(folder / "new", content), io.BytesIO(), golden_ways(inputs)
     recipe = encode(new, inputs, lambda info: [], out)
     # each block is stored as what its way leaves, whether or not that is the shortest
