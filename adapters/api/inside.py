@@ -42,6 +42,9 @@ class StepRow(Shape):
     old_key = serializers.CharField(source="old", help_text="Empty where the tensor was made.")
     new_key = serializers.CharField(source="new", help_text="Empty where it was removed.")
     numbers = serializers.DictField(allow_null=True, help_text="As in a comparison; null where nobody compared.")
+    effect = serializers.DictField(
+        source="update", allow_null=True, help_text="The same of the LoRA update it is a factor of."
+    )
 
 
 class TwinRow(Shape):

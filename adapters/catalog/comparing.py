@@ -102,12 +102,19 @@ class Compared:
 
 
 def pairs(actor: Actor, left_repo: Repo, left: Commit, right_repo: Repo, right: Commit) -> list[Pair]:
-    """The weights that both revisions have in a folder of the same name and that differ.
+    """The weights of folders of the same name that differ; one that only one revision has is compared with nothing.
 
-    A base and an adapter are put in this order, whichever way they were asked for.
+    Two revisions with one folder of weights each are compared whatever its name. A base and an adapter are put in this
+    order, whichever way they were asked for.
     """
     old, new = weights_of.weights(left_repo, left), weights_of.weights(right_repo, right)
-    found = [_paired(old[folder], new[folder], actor) for folder in old if folder in new]
+    if len(old) == len(new) == 1:
+        found = [_paired(next(iter(old.values())), next(iter(new.values())), actor)]
+    else:
+        found = [
+            _paired(weights_of.at(left_repo, left, folder), weights_of.at(right_repo, right, folder), actor)
+            for folder in sorted(old.keys() | new.keys())
+        ]
     if left_repo == right_repo and len(right.parents) == 2 and left.sha in right.parents:
         second = Commit.objects.filter(repo=right_repo, sha__in=right.parents).exclude(sha=left.sha).first()
         others = weights_of.weights(right_repo, second) if second else {}
@@ -116,6 +123,7 @@ def pairs(actor: Actor, left_repo: Repo, left: Commit, right_repo: Repo, right: 
 
 
 def _paired(one: Weights, other: Weights, actor: Actor) -> Pair:
+    one, other = _alike(one, other), _alike(other, one)
     if bool(one.config) == bool(other.config):
         return Pair(one, other)
     adapter, checkpoint = (one, other) if one.config else (other, one)
@@ -123,6 +131,11 @@ def _paired(one: Weights, other: Weights, actor: Actor) -> Pair:
     if named is None or named.repo.pk == checkpoint.repo.pk:
         return Pair(checkpoint, adapter)
     return Pair(one, other, named)
+
+
+def _alike(one: Weights, other: Weights) -> Weights:
+    """Nothing is an adapter without tensors where the other side is an adapter."""
+    return one if one.files else replace(one, config=other.config)
 
 
 def compared(actor: Actor, pair: Pair, *, ask: bool = True) -> Compared:
@@ -167,7 +180,7 @@ def run(running: Running) -> dict[str, Any]:
     base, other = (weights_of.find(places[name]) if places.get(name) else None for name in ("base", "other"))
     if left is None or right is None:
         raise JobFailed("One of the two revisions is not there any more.")
-    pair = Pair(left, right, base, other)
+    pair = Pair(_alike(left, right), _alike(right, left), base, other)
     changes = _compare(pair, running)
     with running.adopt():
         old, new = pair.fingerprints

@@ -59,7 +59,8 @@ def _look_inside(repo: Repo, commit: Commit, running: Running) -> None:
     parent = Commit.objects.filter(repo=repo, sha=commit.parents[0]).first() if commit.parents else None
     if parent:
         for pair in comparing.pairs(actor_for(repo.owner), repo, parent, repo, commit):
-            comparing.queue(pair)
+            if pair.left.files and pair.right.files:
+                comparing.queue(pair)
 
 
 def kind_at(repo: Repo, commit: Commit) -> str:

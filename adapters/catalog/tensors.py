@@ -7,10 +7,11 @@ from typing import Any
 
 from django.core.cache import cache
 
+from adapters.catalog import comparing
 from adapters.catalog.weights import weights
 from adapters.diffs import VERSION
 from adapters.models import Held, TensorPair
-from hub.accounts.actor import Actor
+from hub.accounts.actor import NOBODY, Actor
 from hub.repos import trees
 from hub.repos.models import Commit, GitObject, Repo
 
@@ -18,16 +19,21 @@ MAX_DEPTH = 100
 """How many commits back is looked; a tensor older than that is blamed on the oldest commit looked at."""
 KEPT_SECONDS = 24 * 3600
 MOST_TWINS = 20
+MOST_UPDATES = 20
 
 
 @dataclass(frozen=True)
 class Step:
-    """A commit that changed a tensor (or made it: `old` is empty), with the numbers of the change if they are known."""
+    """A commit that changed a tensor (or made it: `old` is empty), with the numbers of the change if they are known.
+
+    `update` has those of the update that the tensor is a factor of: a factor may change while its effect does not.
+    """
 
     commit: Commit
     old: str
     new: str
     numbers: dict[str, Any] | None
+    update: dict[str, Any] | None = None
 
 
 def held_at(repo: Repo, commit: Commit) -> list[Held]:
@@ -79,7 +85,24 @@ def history(repo: Repo, commit: Commit, name: str) -> list[Step]:
         old__in={old for _, old, _ in steps}, new__in={new for _, _, new in steps}, version=VERSION
     )
     numbers = {(row.old, row.new): row.numbers for row in pairs}
-    return [Step(made, old, new, numbers.get((old, new))) for made, old, new in steps]
+    parents = {made.sha: past[number + 1][0] for number, (made, _) in enumerate(past[:-1])}
+    return [
+        Step(made, old, new, numbers.get((old, new)),
+             _update(repo, parents[made.sha], made, name) if old and new and number < MOST_UPDATES else None)
+        for number, (made, old, new) in enumerate(steps)
+    ]  # fmt: skip
+
+
+def _update(repo: Repo, before: Commit, after: Commit, name: str) -> dict[str, Any] | None:
+    """What a commit did to the update that a tensor is a factor of, where the two revisions have been compared."""
+    if ".lora_" not in name:
+        return None
+    for pair in comparing.pairs(NOBODY, repo, before, repo, after):
+        comparison = comparing.compared(NOBODY, pair, ask=False).comparison
+        for row in comparison.changes if comparison else ():
+            if any(part.get("name") == name for part in row.get("parts", ())):
+                return comparing.unpacked(row)
+    return None
 
 
 def twins(actor: Actor, repo: Repo, key: str) -> list[tuple[Repo, str]]:

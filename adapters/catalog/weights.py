@@ -23,7 +23,7 @@ CONFIG, INDEX = "adapter_config.json", ".safetensors.index.json"
 
 @dataclass(frozen=True)
 class Weights:
-    """The safetensors files of one folder of a revision; with `config` they are an adapter."""
+    """The safetensors files of one folder of a revision, perhaps none; with `config` they are an adapter."""
 
     repo: Repo
     commit: Commit
@@ -70,10 +70,15 @@ def weights(repo: Repo, commit: Commit) -> dict[str, Weights]:
 
 
 def find(place: dict[str, str]) -> Weights | None:
-    """The weights a job was told of, if they are still there."""
+    """The weights a job was told of, None if their revision is not there any more."""
     repo = Repo.objects.select_related("owner").filter(pk=place["repo"]).first()
     commit = Commit.objects.filter(repo=repo, sha=place["sha"]).first() if repo else None
-    return weights(repo, commit).get(place["folder"]) if repo and commit else None
+    return at(repo, commit, place["folder"]) if repo and commit else None
+
+
+def at(repo: Repo, commit: Commit, folder: str) -> Weights:
+    """The weights in one folder; without files where it holds none."""
+    return weights(repo, commit).get(folder) or Weights(repo, commit, folder, (), None)
 
 
 def base_of(adapter: Weights, actor: Actor) -> Weights | None:

@@ -34,6 +34,8 @@ def summary(changes: Sequence[TensorChange]) -> str:
     things = _things(changes)
     if not moved and not counts["added"] and not counts["removed"]:
         return _nothing(counts, len(kept), things)
+    if len(changes) in (counts["added"], counts["removed"]):
+        return f"All {len(changes)} {things} " + ("are new." if counts["added"] else "were removed.")
     share = sum(change.count for change in moved) / max(1, sum(change.count for change in kept))
     parts = [
         f"Changed {len(moved)} of {len(kept)} {things} ({percent(share)} of parameters), "

@@ -100,6 +100,8 @@ def _section(request: HttpRequest, ends: Ends, item: Compared, number: int) -> d
 
 
 def _title(pair: Pair) -> str:
+    if not pair.left.files or not pair.right.files:
+        return "Weights that only one side has"
     if pair.left.config and pair.right.config:
         return "Two adapters, by what they do"
     if pair.right.config:

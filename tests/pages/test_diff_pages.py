@@ -141,6 +141,7 @@ def test_tensors_with_history_and_blame(pair: tuple[Repo, Repo], people: People,
     history = detail[detail.index("tensor-history") : detail.index("</ol>")]
     assert history.count("<li>") == 2
     assert "50.0%" in history
+    assert "effect 50.0%" in history
     assert "made" in history
     publish(people.bob, "copy", write_adapter(tmp_path / "copy"))
     publish(people.alice, "secret-copy", write_adapter(tmp_path / "secret"), private=True)
@@ -150,6 +151,34 @@ def test_tensors_with_history_and_blame(pair: tuple[Repo, Repo], people: People,
     assert "secret-copy" in page(f"{url}/tensors/main?tensor={twin}", "alice")
     assert page(f"{base.get_absolute_url()}/tensors/main").count("<tr data-row") == len(base_tensors())
     page(f"{url}/tensors/nowhere", status=404)
+
+
+def test_a_factor_may_change_while_its_effect_does_not(pair: tuple[Repo, Repo], people: People, tmp_path: Path) -> None:
+    tensors = lora_tensors()
+    tensors[f"base_model.model.{MODULE}.lora_B.weight"] *= 3  # 1.5 before, so twice as large
+    tensors[f"base_model.model.{MODULE}.lora_A.weight"] /= 2
+    push(people.bob, pair[1], write_adapter(tmp_path / "three", tensors=tensors))
+    do_jobs()
+    detail = page(f"{pair[1].get_absolute_url()}/tensors/main?tensor=base_model.model.{MODULE}.lora_B.weight")
+    history = detail[detail.index("tensor-history") : detail.index("</ol>")]
+    assert history.count("<li>") == 3
+    assert "same effect" in history
+
+
+def test_weights_that_only_one_side_has_are_listed(pair: tuple[Repo, Repo], people: People, tmp_path: Path) -> None:
+    _base, repo = pair
+    folder = write_adapter(tmp_path / "more")
+    put(people.bob, repo, {f"second/{file.name}": file.read_bytes() for file in folder.iterdir()})
+    page(compare_address(repo), "bob")
+    do_jobs()
+    shown = page(compare_address(repo), "bob")
+    assert "Weights that only one side has" in shown
+    assert "All 6 updates and tensors are new" in shown.replace("\xa0", " ")
+    head = trees.resolve_commit(repo)
+    turned = f"{repo.get_absolute_url()}/compare/{head.sha}..{head.parents[0]}"
+    page(turned, "bob")
+    do_jobs()
+    assert "were removed" in page(turned, "bob")
 
 
 def test_lineage_both_ways(pair: tuple[Repo, Repo], people: People, tmp_path: Path) -> None:
