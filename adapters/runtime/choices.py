@@ -1,20 +1,30 @@
 """All labels of a text scored in one pass: the prompt is read once, the labels stand side by side behind it.
 
-Each label sees the prompt and itself but no other label (a block mask), and counts its positions from the prompt's end,
-so the numbers are those of scoring each label alone; the work is one prompt instead of one for each label.
+Each label sees the prompt and itself but no other label (a four-dimensional mask), and counts its positions from the
+prompt's end, so the numbers are those of scoring each label alone. What labels share at their beginning is read once
+too, and no label's last token is read, for nothing comes after it: labels form a tree whose root is the prompt's end.
+The work is one prompt and one tree instead of one sequence for each label.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 
-from adapters.runtime.likelihood import label_log_likelihoods
+from adapters.runtime.likelihood import accepted_arguments, tail_log_probabilities
+from adapters.runtime.progress import Progress, silent
+
+TOGETHER = 512
+"""Positions that meet the vocabulary at once, which is what costs memory: 100 MB for 50,000 tokens."""
+APART = 32
+"""Sequences at once where every label needs its own."""
+MASKS = frozenset({"sdpa", "eager"})
+"""Attention implementations that take a four-dimensional mask."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +58,71 @@ class Choices:
 
 @dataclass(frozen=True)
 class Prefix:
-    """Tokens that stand before every prompt, read once: their keys and values, and how many they are."""
+    """Tokens that stand before every prompt, and, where they are read once, their keys and values."""
 
-    cache: Any
-    length: int
+    ids: tuple[int, ...]
+    cache: Any = None
 
 
-def read_prefix(model: Any, ids: Sequence[int], device: torch.device) -> Prefix:
-    """Read the tokens that many prompts share."""
-    with torch.no_grad():
-        cache = model(input_ids=torch.tensor([list(ids)], device=device), use_cache=True).past_key_values
-    return Prefix(cache, len(ids))
+class ChoiceReader:
+    """Scores choices behind prompts with one causal model, the quickest way the model is able to."""
+
+    def __init__(self, model: Any, pad: int, device: torch.device, *, together: bool | None = None) -> None:
+        """`together` says whether the model reads choices together, where the caller knows; else it is tried once."""
+        self._model, self._pad, self._device = model, pad, device
+        self.together = tried_together(model, pad, device) if together is None else together
+
+    def prefix(self, ids: Sequence[int]) -> Prefix:
+        """Tokens that many prompts begin with, read once where the model can."""
+        if not self.together or not ids:
+            return Prefix(tuple(ids))
+        with torch.no_grad():
+            read = self._model(input_ids=torch.tensor([list(ids)], device=self._device), use_cache=True)
+        return Prefix(tuple(ids), read.past_key_values)
+
+    def read(
+        self, heads: Sequence[list[int]], tails: Sequence[Sequence[list[int]]], prefix: Prefix | None = None
+    ) -> Choices:
+        """Score `tails[row]` (token numbers of each choice) behind `heads[row]`; keeps gradients."""
+        if self.together:
+            return choices_together(self._model, heads, tails, self._pad, self._device, prefix)
+        whole = [[*prefix.ids, *head] for head in heads] if prefix else heads
+        return choices_apart(self._model, whole, tails, self._pad, self._device)
+
+    def scores(
+        self,
+        heads: Sequence[list[int]],
+        tails: Sequence[list[int]],
+        *,
+        at_once: int = 16,
+        prefix: Prefix | None = None,
+        progress: Progress = silent,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(sums of log p in nats, numbers of tokens) of the same choices behind every prompt, float64 (heads, choices).
+
+        At most `at_once` prompts at a time, fewer where the choices are long. Without gradients.
+        """
+        sums = torch.zeros((len(heads), len(tails)), dtype=torch.float64)
+        order = sorted(range(len(heads)), key=lambda row: len(heads[row]))
+        done = 0
+        with torch.no_grad():
+            for first, some in _grouped(tails):
+                size = max(1, min(at_once, TOGETHER // (sum(map(len, some)) + 1)))
+                for start in range(0, len(order), size):
+                    rows = order[start : start + size]
+                    found = self.read([heads[row] for row in rows], [some] * len(rows), prefix)
+                    sums[rows, first : first + len(some)] = found.sums().double().cpu()
+                    done += len(rows) * len(some)
+                    progress(done, len(heads) * len(tails), "Scoring labels")
+        counts = torch.tensor([float(max(1, len(tail))) for tail in tails], dtype=torch.float64)
+        return sums, counts.expand(len(heads), -1)
+
+
+def parts_within(rows: Sequence[int], columns: int) -> Iterator[list[int]]:
+    """Rows in parts of which each meets the vocabulary at TOGETHER positions at most, `columns` positions a row."""
+    size = max(1, TOGETHER // columns)
+    for start in range(0, len(rows), size):
+        yield list(rows[start : start + size])
 
 
 def choices_together(
@@ -69,90 +133,149 @@ def choices_together(
     device: torch.device,
     prefix: Prefix | None = None,
 ) -> Choices:
-    """Score `tails[row]` (token numbers of each choice) behind `heads[row]`, one forward pass, with gradients.
+    """Score `tails[row]` behind `heads[row]` (none empty) in one forward pass, with gradients.
 
     With a `prefix` every prompt stands behind its tokens, which are not read again.
-    Needs a model that takes a four-dimensional attention mask and position_ids; see `reads_choices_together`.
     """
-    lengths = [sum(len(tail) for tail in row) for row in tails]
-    tail_width, width = max(lengths), max(len(head) + size for head, size in zip(heads, lengths, strict=True))
-    rows = len(heads)
+    trees = [_tree(tuple(map(tuple, row))) for row in tails]
+    kept = max(len(tree.ids) for tree in trees)
+    width, rows = max(len(head) + len(tree.ids) for head, tree in zip(heads, trees, strict=True)), len(heads)
+    scored = max(len(tree.tokens) for tree in trees)
     ids = torch.full((rows, width), pad, dtype=torch.long)
-    part = torch.full((rows, width), -1, dtype=torch.long)  # 0: prompt, 1 + number: a choice, -1: padding
     places = torch.zeros((rows, width), dtype=torch.long)
-    source = torch.zeros((rows, tail_width), dtype=torch.long)  # which kept column predicts this token
-    for row, (head, row_tails) in enumerate(zip(heads, tails, strict=True)):
-        begin = width - lengths[row]
+    allowed = torch.eye(width, dtype=torch.bool).repeat(rows, 1, 1)  # padding sees itself: no row without a sum
+    source, wanted = torch.zeros((2, rows, scored), dtype=torch.long)
+    owner = torch.full((rows, scored), -1, dtype=torch.long)
+    for row, (head, tree) in enumerate(zip(heads, trees, strict=True)):
+        begin = width - len(tree.ids)
         first = begin - len(head)
-        ids[row, first:begin] = torch.tensor(head, dtype=torch.long)
-        part[row, first:begin] = 0
-        places[row, first:begin] = torch.arange(len(head))
-        column = begin
-        for number, tail in enumerate(row_tails):
-            end = column + len(tail)
-            ids[row, column:end] = torch.tensor(tail, dtype=torch.long)
-            part[row, column:end] = number + 1
-            places[row, column:end] = torch.arange(len(head), len(head) + len(tail))
-            kept = torch.arange(column - 1, end - 1)
-            kept[0] = begin - 1
-            source[row, column - (width - tail_width) : end - (width - tail_width)] = kept - (width - tail_width - 1)
-            column = end
-    mask = _mask(part)
+        ids[row, first:] = torch.tensor([*head, *tree.ids], dtype=torch.long)
+        places[row, first:] = torch.tensor([*range(len(head)), *(len(head) + depth for depth in tree.depths)])
+        allowed[row, first:begin, first:begin] = torch.ones((len(head), len(head)), dtype=torch.bool).tril()
+        allowed[row, begin:, first:begin] = True
+        allowed[row, begin:, begin:] = tree.sees
+        size = len(tree.tokens)
+        source[row, :size] = torch.tensor(tree.before) + (kept - len(tree.ids) + 1)
+        wanted[row, :size] = torch.tensor(tree.tokens)
+        owner[row, :size] = torch.tensor(tree.owner)
+    mask = torch.zeros((rows, 1, width, width)).masked_fill(~allowed.unsqueeze(1), torch.finfo(torch.float32).min)
     arguments: dict[str, Any] = {"input_ids": ids.to(device), "use_cache": False}
-    if prefix is not None:
+    if prefix is not None and prefix.ids:
         cache = copy.deepcopy(prefix.cache)
         cache.batch_repeat_interleave(rows)
         arguments["past_key_values"] = cache
-        mask = torch.cat([mask.new_zeros((rows, 1, width, prefix.length)), mask], dim=3)
-        places += prefix.length
+        mask = torch.cat([mask.new_zeros((rows, 1, width, len(prefix.ids))), mask], dim=3)
+        places += len(prefix.ids)
     arguments |= {"attention_mask": mask.to(device), "position_ids": places.to(device)}
-    if "logits_to_keep" in _accepted(model):
-        arguments["logits_to_keep"] = tail_width + 1
-    logits = model(**arguments).logits[:, -(tail_width + 1) :].float()
-    owner = (part[:, -tail_width:] - 1).clamp(min=-1).to(device)
-    wanted, kept_ids = source.to(device), ids[:, -tail_width:].to(device)
+    if "logits_to_keep" in accepted_arguments(model):
+        arguments["logits_to_keep"] = kept + 1
+    logits = model(**arguments).logits[:, -(kept + 1) :].float()
+    source, wanted, owner = source.to(device), wanted.to(device), owner.to(device)
     # log p of the chosen token only: logit minus log-sum-exp, so the whole table is never copied.
-    totals = logits.logsumexp(2).gather(1, wanted)
-    chosen = logits[torch.arange(rows, device=device).unsqueeze(1), wanted, kept_ids] - totals
+    chosen = logits[torch.arange(rows, device=device).unsqueeze(1), source, wanted] - logits.logsumexp(2).gather(
+        1, source
+    )
     return Choices(chosen.masked_fill(owner < 0, 0.0), owner, max(len(row) for row in tails))
 
 
 def choices_apart(
     model: Any, heads: Sequence[list[int]], tails: Sequence[Sequence[list[int]]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sums, counts) of shape (rows, choices) with a pass for each choice: for models that cannot read them together.
-
-    Every row must have equally many choices.
-    """
+) -> Choices:
+    """The same with a sequence for each choice: for models that cannot read them together."""
     flat = [(head, tail) for head, row in zip(heads, tails, strict=True) for tail in row]
-    sums, counts = label_log_likelihoods(model, flat, pad, device)
-    return sums.reshape(len(heads), -1), counts.reshape(len(heads), -1)
+    longest, most = max(len(tail) for _, tail in flat), max(map(len, tails))
+    read = []
+    for start in range(0, len(flat), APART):
+        tokens, there = tail_log_probabilities(model, flat[start : start + APART], pad, device)
+        missing = longest - tokens.shape[1]
+        read.append((torch.nn.functional.pad(tokens, (missing, 0)), torch.nn.functional.pad(there, (missing, 0))))
+    tokens, there = (torch.cat(parts) for parts in zip(*read, strict=True))
+    # A row's choices side by side; rows with fewer choices end in columns without an owner.
+    place = torch.tensor([row * most + number for row, some in enumerate(tails) for number in range(len(some))])
+    place = place.to(device)
+    empty = tokens.new_zeros((len(heads) * most, longest))
+    values = empty.index_copy(0, place, tokens).reshape(len(heads), -1)
+    present = torch.zeros_like(empty, dtype=torch.bool).index_copy(0, place, there).reshape(len(heads), -1)
+    owner = torch.arange(most, device=device).repeat_interleave(longest).expand(len(heads), -1)
+    return Choices(values, owner.where(present, -1), most)
 
 
-def reads_choices_together(model: Any, head: list[int], tails: Sequence[list[int]], pad: int) -> bool:
-    """Whether this model gives the same numbers both ways; tried once on one text."""
-    if "position_ids" not in _accepted(model):
+def declares_together(model: Any) -> bool:
+    """Whether the model says it takes positions and a mask of its own making.
+
+    A prompt-tuned model does not: it puts its own vectors before the text, which the mask cannot know of.
+    """
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return False
-    device = next(model.parameters()).device
+    config = getattr(model, "config", None)
+    masks = getattr(config, "_attn_implementation", None)
+    return "position_ids" in accepted_arguments(model) and (masks is None or masks in MASKS)
+
+
+def tried_together(model: Any, pad: int, device: torch.device) -> bool:
+    """Whether the model declares that it reads choices together, and gives the same numbers so on a small try."""
+    if not declares_together(model):
+        return False
+    known = int(getattr(getattr(model, "config", None), "vocab_size", 0) or 0)
+    tokens = [1 + (7 * number) % max(1, known - 1) for number in range(12)]
+    heads, tails = [tokens[:5], tokens[3:5]], [tokens[5:8], [*tokens[5:7], tokens[9]], tokens[10:11]]
     with torch.no_grad():
         try:
-            together = choices_together(model, [head, head[-2:]], [tails, tails], pad, device).sums()
-            apart, _ = choices_apart(model, [head, head[-2:]], [tails, tails], pad, device)
+            together = choices_together(model, heads, [tails] * 2, pad, device).sums()
+            apart = choices_apart(model, heads, [tails] * 2, pad, device).sums()
         except (RuntimeError, ValueError, TypeError, IndexError):
             return False
     return bool(torch.allclose(together, apart, atol=1e-2, rtol=1e-3))
 
 
-def _mask(part: torch.Tensor) -> torch.Tensor:
-    """Additive mask (rows, 1, width, width): causal, no padding seen, no choice sees another; padding sees itself."""
-    width = part.shape[1]
-    before = torch.ones((width, width), dtype=torch.bool).tril()
-    seen, sees = part.unsqueeze(1), part.unsqueeze(2)
-    allowed = before & (seen >= 0) & ((seen == 0) | (seen == sees))
-    allowed |= torch.eye(width, dtype=torch.bool)
-    return torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min).unsqueeze(1)
+@dataclass(frozen=True)
+class _Tree:
+    """Choices as a tree below the prompt's end; a node is a token that is read, in an order parents first.
+
+    `ids`, `depths`: token and distance from the root of each node; `sees`: itself and its ancestors, bool (nodes,
+    nodes). `before`, `tokens`, `owner` of each scored token: the node that predicts it (-1: the root), its number, and
+    its choice.
+    """
+
+    ids: list[int]
+    depths: list[int]
+    sees: torch.Tensor
+    before: list[int]
+    tokens: list[int]
+    owner: list[int]
 
 
-def _accepted(model: Any) -> set[str]:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return set(inspect.signature(inner.forward).parameters)
+@lru_cache(maxsize=256)
+def _tree(tails: tuple[tuple[int, ...], ...]) -> _Tree:
+    nodes: dict[tuple[int, ...], int] = {}
+    parents: list[int] = []
+    before, tokens, owner = [], [], []
+    for choice, tail in enumerate(tails):
+        parent = -1
+        for depth, token in enumerate(tail):
+            before.append(parent)
+            tokens.append(token)
+            owner.append(choice)
+            if depth < len(tail) - 1:
+                path = tail[: depth + 1]
+                if path not in nodes:
+                    nodes[path] = len(parents)
+                    parents.append(parent)
+                parent = nodes[path]
+    sees = torch.eye(len(parents), dtype=torch.bool)
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            sees[node] |= sees[parent]
+    return _Tree([path[-1] for path in nodes], [len(path) - 1 for path in nodes], sees, before, tokens, owner)
+
+
+def _grouped(tails: Sequence[list[int]]) -> Iterator[tuple[int, list[list[int]]]]:
+    """(number of its first choice, choices) in groups of at most TOGETHER tokens."""
+    first, some = 0, list[list[int]]()
+    for number, tail in enumerate(tails):
+        if some and sum(map(len, some)) + len(tail) >= TOGETHER:
+            yield first, some
+            first, some = number, []
+        some.append(tail)
+    if some:
+        yield first, some

@@ -1,4 +1,4 @@
-"""How likely a causal language model finds each label as the continuation of a prompt."""
+"""How likely a causal language model finds each label as the continuation of a prompt, one sequence for each label."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ import torch
 
 from adapters.runtime.prompts import DEFAULT_TEMPLATE, prompt_of
 
-__all__ = ["DEFAULT_TEMPLATE", "label_log_likelihoods", "prompt_of", "token_rows"]
+__all__ = [
+    "DEFAULT_TEMPLATE", "accepted_arguments", "label_tokens", "prompt_of", "prompt_tokens", "tail_log_probabilities",
+]  # fmt: skip
 
 
-def token_rows(
-    tokenizer: Any, prompts: Sequence[str], labels: Sequence[str], longest: int
-) -> list[tuple[list[int], list[int]]]:
-    """Token numbers of each prompt and of its label (with a leading space and an end token if the model has one).
-
-    A prompt too long loses its beginning, never its end: the question stands there.
-    """
+def label_tokens(tokenizer: Any, labels: Sequence[str], longest: int) -> list[list[int]]:
+    """Token numbers of each label as a continuation: with a leading space, and an end token if the model has one."""
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    heads = tokenizer(list(prompts), add_special_tokens=True)["input_ids"] if prompts else []
     tails = tokenizer([" " + label for label in labels], add_special_tokens=False)["input_ids"] if labels else []
-    rows = []
-    for head, tail in zip(heads, tails, strict=True):
-        tail = (tail + end)[: longest - 1]
-        rows.append((head[-(longest - len(tail)) :], tail))
-    return rows
+    return [(tail + end)[: longest - 1] for tail in tails]
 
 
-def label_log_likelihoods(
+def prompt_tokens(tokenizer: Any, prompts: Sequence[str], longest: int, *, special: bool = True) -> list[list[int]]:
+    """Token numbers of each prompt, at most `longest` (at least 2): the beginning is lost, for the question ends it."""
+    heads = tokenizer(list(prompts), add_special_tokens=special)["input_ids"] if prompts else []
+    return [head[-max(2, longest) :] for head in heads]
+
+
+def tail_log_probabilities(
     model: Any, rows: Sequence[tuple[list[int], list[int]]], pad: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of log p(label token | before) for each row, and the number of label tokens; both of shape (rows,).
+    """log p(label token | before) of each row's label, and where there is one: both (rows, longest label).
 
     Rows are padded on the left so that all labels end in the last column, and only those columns meet the vocabulary.
     Works with gradients, so training and scoring share it.
@@ -49,16 +47,17 @@ def label_log_likelihoods(
         wanted[number, tail_width - len(tail) :] = True
     ids, mask, wanted = ids.to(device), mask.to(device), wanted.to(device)
     arguments: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-    accepted = _accepted(model)
-    if "position_ids" in accepted:
+    known = accepted_arguments(model)
+    if "position_ids" in known:
         arguments["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
-    if "logits_to_keep" in accepted:
+    if "logits_to_keep" in known:
         arguments["logits_to_keep"] = tail_width + 1
-    logits = model(**arguments).logits[:, -(tail_width + 1) : -1]
-    chosen = torch.log_softmax(logits.float(), dim=-1).gather(2, ids[:, -tail_width:].unsqueeze(2)).squeeze(2)
-    return chosen.masked_fill(~wanted, 0.0).sum(1), wanted.sum(1)
+    logits = model(**arguments).logits[:, -(tail_width + 1) : -1].float()
+    chosen = logits.gather(2, ids[:, -tail_width:].unsqueeze(2)).squeeze(2) - logits.logsumexp(2)
+    return chosen.masked_fill(~wanted, 0.0), wanted
 
 
-def _accepted(model: Any) -> set[str]:
+def accepted_arguments(model: Any) -> set[str]:
+    """Names of what the forward pass of the model (inside peft's wrapping) takes."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return set(inspect.signature(inner.forward).parameters)

@@ -24,17 +24,15 @@ from torch.func import functional_call
 
 from adapters.runtime.adapter_files import PREFIX, PROMPT, AdapterFiles, read_adapter
 from adapters.runtime.bases import family_of, first_line, load_model, load_tokenizer, longest_input
+from adapters.runtime.choices import ChoiceReader, declares_together, tried_together
 from adapters.runtime.errors import RuntimeFault
-from adapters.runtime.likelihood import label_log_likelihoods, token_rows
+from adapters.runtime.likelihood import label_tokens, prompt_tokens
+from adapters.runtime.progress import Progress as Progress
+from adapters.runtime.progress import silent as silent
 from adapters.runtime.quiet import choose_device, quiet_and_offline
 
-Progress = Callable[[int, int, str], None]
 Task = Literal["classify", "generate"]
 HEAD = re.compile(r"\.(?:classifier|score|out_proj)(?:\.modules_to_save\.\w+)?\.weight$")
-
-
-def silent(_done: int, _total: int, _message: str) -> None:
-    """The progress callback of callers that do not care."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ class Runtime:
         self._bodies: dict[str, PeftModel] = {}
         self._attached: dict[str, _Attached] = {}
         self._counter = itertools.count()
+        self._together: bool | None = None
 
     @property
     def plain_model(self) -> Any:
@@ -243,22 +242,21 @@ class Runtime:
         """
         if self.task != "generate":
             raise RuntimeFault("Label scores need a causal language model. Use the head's logits for this base.")
-        tokenised = token_rows(
-            self.tokenizer, [prompt for prompt in prompts for _ in labels], list(labels) * len(prompts), self.max_length
-        )
-        caller = self.model_of(adapter)
-        sums, counts = np.zeros(len(tokenised)), np.zeros(len(tokenised))
-        order = sorted(range(len(tokenised)), key=lambda index: len(tokenised[index][0]) + len(tokenised[index][1]))
-        with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                part = order[start : start + batch_size]
-                scored, lengths = label_log_likelihoods(
-                    caller, [tokenised[index] for index in part], self.tokenizer.pad_token_id, self.device
-                )
-                sums[part], counts[part] = scored.double().cpu().numpy(), lengths.double().cpu().numpy()
-                progress(min(start + batch_size, len(order)), len(order), "Scoring labels")
-        shape = (len(prompts), len(labels))
-        return sums.reshape(shape), counts.reshape(shape)
+        tails = label_tokens(self.tokenizer, labels, self.max_length)
+        heads = prompt_tokens(self.tokenizer, prompts, self.max_length - max(map(len, tails), default=0))
+        reader = self.choices(adapter)
+        sums, counts = reader.scores(heads, tails, at_once=batch_size, progress=progress)
+        return sums.numpy(), counts.numpy()
+
+    def choices(self, adapter: str | None) -> ChoiceReader:
+        """What scores choices behind prompts; how the base is able to is tried once."""
+        if self._together is None:
+            self._together = tried_together(self._model, self.tokenizer.pad_token_id, self.device)
+        model, _ = self._active(adapter)
+        return ChoiceReader(
+            self.model_of(adapter), self.tokenizer.pad_token_id, self.device,
+            together=self._together and declares_together(model),
+        )  # fmt: skip
 
     def differentiable(self, adapter: str) -> tuple[Any, Callable[..., Any]]:
         """The adapted model, and a call of it with the adapter's head, outside inference mode."""

@@ -57,11 +57,8 @@ def descend(
         _training_mode(model, settings)
         losses = []
         for rows in bucketed(learner.lengths, settings.batch_size, chance):
-            with precise():
-                loss = learner.loss(rows)
-            losses.append(_finite(loss, at))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            losses.append(_back(learner, rows, precise, at))
             torch.nn.utils.clip_grad_norm_(trained, settings.clip)
             optimiser.step()
             schedule.step()
@@ -83,6 +80,17 @@ def descend(
         for parameter, value in zip(trained, at.kept, strict=True):
             parameter.copy_(value)
     return tuple(at.curve), at.best, at.step
+
+
+def _back(learner: Learner, rows: list[int], precise: Callable[[], AbstractContextManager[Any]], at: Standing) -> float:
+    """Add the gradients of the batch, part by part; its mean loss. Raises TrainingFault when that is no number."""
+    whole = 0.0
+    for part in learner.parts(rows):
+        with precise():
+            loss = learner.loss(part) * (len(part) / len(rows))
+        whole += _finite(loss, at)
+        loss.backward()
+    return whole
 
 
 def _optimiser(trained: list[torch.nn.Parameter], settings: Settings) -> torch.optim.Optimizer:

@@ -40,6 +40,10 @@ class HeadLearner:
         self._weights = class_weights(self._targets.tolist(), len(labels), settings.class_weights).to(device)
         self.lengths = [len(row["input_ids"]) for row in self._train]
 
+    def parts(self, rows: Sequence[int]) -> list[list[int]]:
+        """The batch in one part."""
+        return [list(rows)]
+
     def loss(self, rows: Sequence[int]) -> torch.Tensor:
         """Cross-entropy weighted by class."""
         logits = self._model(**self._padded([self._train[row] for row in rows])).logits

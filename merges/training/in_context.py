@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from adapters.runtime.choices import choices_apart, choices_together, read_prefix, reads_choices_together
 from adapters.runtime.examples import Example
-from adapters.runtime.likelihood import token_rows
+from adapters.runtime.likelihood import label_tokens, prompt_tokens
 from adapters.runtime.prompts import DEFAULT_TEMPLATE, prompt_of
 from adapters.runtime.runtime import Progress, Runtime, silent
 
 TOKENS_IN_MEMORY = 6_000
 """Prefix tokens times rows held at once: each row carries the prefix's keys and values."""
+MESSAGE = "Reading examples in the prompt"
 
 
 def shots_in_order(
@@ -50,27 +49,11 @@ def in_context_scores(
 
     The prefix is read once and its keys and values are reused, which is the cheapest way to do this.
     """
-    model, tokenizer = runtime.plain_model, runtime.tokenizer
-    pad, device = tokenizer.pad_token_id, runtime.device
-    tails = [tail for _, tail in token_rows(tokenizer, [""] * len(labels), labels, 64)]
+    tokenizer, reader = runtime.tokenizer, runtime.choices(None)
     prompts = [prompt_of(row.text, row.text_pair, template) for row in texts]
-    heads = [ids[-256:] for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
-    together = reads_choices_together(model, heads[0], tails, pad)
-    scores = np.zeros((len(texts), len(labels)))
-    order = sorted(range(len(texts)), key=lambda row: len(heads[row]))
-    size = max(1, min(16, TOKENS_IN_MEMORY // max(1, len(prefix)))) if together else 1
-    with torch.inference_mode():
-        read = read_prefix(model, prefix, device) if together and prefix else None
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            some = [heads[row] for row in part]
-            if together:
-                found = choices_together(model, some, [tails] * len(part), pad, device, read)
-                values = found.sums() / found.counts()
-            else:
-                whole = [[*prefix, *head] for head in some]
-                sums, counts = choices_apart(model, whole, [tails] * len(part), pad, device)
-                values = sums / counts
-            scores[part] = values.double().cpu().numpy()
-            progress(min(start + size, len(order)), len(order), "Reading examples in the prompt")
-    return scores
+    heads = prompt_tokens(tokenizer, prompts, 256, special=not prefix)
+    sums, counts = reader.scores(
+        heads, label_tokens(tokenizer, labels, 64), at_once=max(1, min(16, TOKENS_IN_MEMORY // max(1, len(prefix)))),
+        prefix=reader.prefix(prefix), progress=lambda done, total, _: progress(done, total, MESSAGE),
+    )  # fmt: skip
+    return (sums / counts).numpy()

@@ -15,6 +15,9 @@ class Learner(Protocol):
 
     lengths: list[int]
 
+    def parts(self, rows: Sequence[int]) -> list[list[int]]:
+        """The rows of a batch in parts that fit into memory; their losses, weighed by size, sum to the batch's."""
+
     def loss(self, rows: Sequence[int]) -> torch.Tensor:
         """Mean loss of these training rows, with gradients."""
 
