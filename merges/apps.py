@@ -8,6 +8,7 @@ class MergesConfig(AppConfig):
     label = "merges"
 
     def ready(self) -> None:
+        from adapters.answering.composites import register_composite
         from adapters.catalog.lineage import register_extra
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
@@ -17,7 +18,7 @@ class MergesConfig(AppConfig):
         from merges.evaluation.lm_eval import BadResults
         from merges.models import Evaluation
         from merges.recipes import RecipeError
-        from merges.systems import releases
+        from merges.systems import asking, releases
         from merges.systems.manifest import BadManifest
         from merges.systems.releases import NotReleasable
         from merges.work import descent, previewing
@@ -48,5 +49,6 @@ class MergesConfig(AppConfig):
         register_published(on_commit)
         register(JobKind("merges.release", "merges.systems.running:run", Queue.HEAVY))
         register_published(releases.on_commit)
+        register_composite("system", asking.composite)
         register_error(BadManifest, 422, "manifest")
         register_error(NotReleasable, 409, "not_releasable")

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from adapters.answering import named
+from adapters.answering.composites import Composite
 from adapters.answering.line import CannotAnswer
 from adapters.answering.neutral import NEUTRAL
 from adapters.answering.residents import Residents
-from adapters.answering.shelf import Candidate, Shelf
-from adapters.routing import DEFAULT, Decision, Hint, Query, routers
+from adapters.answering.shelf import Candidate, Ground, Shelf
+from adapters.answering.systems import Systems
+from adapters.routing import DEFAULT, Decision, Hint, Library, Query, routers
 from adapters.routing.deciding import decide
 from adapters.runtime.hidden import module_inputs
 from hub.accounts.actor import Actor
@@ -23,10 +26,11 @@ MOST_INPUTS, MOST_LETTERS = 64, 20_000
 
 @dataclass(frozen=True)
 class Routed:
-    """Decisions for some inputs, and the candidates by the names that decisions carry."""
+    """Decisions for some inputs, and the candidates by the names that decisions carry, in the library they are of."""
 
     decisions: list[Decision]
     candidates: dict[str, Candidate]
+    library: Library
     router: str
     seconds: float
 
@@ -36,50 +40,67 @@ class Chooser:
 
     def __init__(self, shelf: Shelf, residents: Residents) -> None:
         self.shelf, self.residents = shelf, residents
+        self.systems = Systems(shelf)
         self.routers = routers()
 
-    def route(self, actor: Actor, payload: dict[str, Any]) -> Routed:
+    def route(self, actor: Actor, payload: dict[str, Any], system: Composite | None = None) -> Routed:
         """Decide for each input of {texts, hint?, labels?, top?, base?, router?, parameters?, only?}.
 
-        Raises CannotAnswer, RoutingFault.
+        Among the members of `system` and by its router, else over the hub. Raises CannotAnswer, RoutingFault.
         """
         texts = checked(payload.get("texts"))
         hint = self._hint(payload)
-        name = str(payload.get("router") or ("hinted" if hint else DEFAULT))
+        parameters = payload.get("parameters") or {}
+        name = str(payload.get("router") or ("hinted" if hint else ""))
+        if not name:
+            name = system.router if system else DEFAULT
+            parameters = {**system.parameters, **parameters} if system else parameters
         if name not in self.routers:
             raise CannotAnswer(f"There is no router '{name[:40]}'. Known: {', '.join(self.routers)}.")
         router = self.routers[name]
-        candidates = self.shelf.candidates(actor, base=str(payload.get("base") or ""), only=payload.get("only"))
+        ground = self._ground(actor, payload, system)
+        candidates = ground.candidates
         if "texts" in router.needs:
             candidates = [candidate for candidate in candidates if candidate.texts]
+        elif system:
+            raise CannotAnswer(f"The router {name} does not choose by texts, as a System's routers do.")
         vectors = self.shelf.encode(texts)
         hidden = self._hidden(actor, candidates, texts, payload) if "weights" in router.needs else None
         started = time.perf_counter()
         with self.shelf.lock:
             decisions = decide(
-                self.shelf.profiles, router, Query(vectors, hint, hidden),
+                ground.library, router, Query(vectors, hint, hidden),
                 candidates=np.asarray([candidate.position for candidate in candidates], np.int64),
-                top=min(20, int(payload.get("top") or 3)), parameters=payload.get("parameters") or {},
+                top=min(20, int(payload.get("top") or 3)), parameters=parameters,
             )  # fmt: skip
         by_name = {str(candidate.repo.pk): candidate for candidate in candidates}
-        return Routed(decisions, by_name, name, time.perf_counter() - started)
+        return Routed(decisions, by_name, ground.library, name, time.perf_counter() - started)
+
+    def _ground(self, actor: Actor, payload: dict[str, Any], system: Composite | None) -> Ground:
+        if system is not None:
+            return self.systems.ground(system)
+        found = self.shelf.candidates(actor, base=str(payload.get("base") or ""), only=payload.get("only"))
+        return Ground(self.shelf.profiles, found)
 
     def answer(self, actor: Actor, payload: dict[str, Any]) -> dict[str, Any]:
         """The whole answer to an ask `route`, as plain values."""
-        routed = self.route(actor, payload)
+        model = named.find(str(payload.get("model") or ""), actor)
+        if isinstance(model, named.Single):
+            raise CannotAnswer(f"{model.repo.full_name} is one specialist; there is nothing to choose.")
+        routed = self.route(actor, payload, model)
         return {
             "router": routed.router,
             "candidates": len(routed.candidates),
             "seconds": round(routed.seconds, 5),
-            "decisions": [self.described(decision, routed.candidates) for decision in routed.decisions],
+            "decisions": [self.described(decision, routed) for decision in routed.decisions],
         }
 
-    def described(self, decision: Decision, candidates: dict[str, Candidate]) -> dict[str, Any]:
+    def described(self, decision: Decision, routed: Routed) -> dict[str, Any]:
         """One decision with names, labels and the words of the nearest examples."""
         choices = []
         for choice in decision.choices:
-            candidate = candidates[choice.name]
-            profile = self.shelf.profiles.at(candidate.position)
+            candidate = routed.candidates[choice.name]
+            profile = routed.library.at(candidate.position)
             words = profile.texts if candidate.texts else ()
             choices.append({
                 "repo": candidate.repo.full_name, "sha": candidate.sha, "base": candidate.repo.facts.get("base"),

@@ -9,6 +9,7 @@ from adapters.answering.choosing import Chooser, checked
 from adapters.answering.predicting import Predictor
 from adapters.answering.residents import Residents
 from adapters.answering.shelf import Shelf
+from adapters.answering.speaking import Speaker
 from adapters.answering.worker import Handler, Worker
 from adapters.embeddings import methods, question, texts
 from adapters.embeddings.updates import sketch
@@ -19,8 +20,8 @@ def make_worker() -> Worker:
     """A worker with every handler and its description of itself. Raises NoEncoder, RuntimeFault."""
     shelf, residents = Shelf(), Residents()
     chooser = Chooser(shelf, residents)
-    predictor = Predictor(chooser, residents)
-    chatter = Chatter(chooser, predictor, residents)
+    speaker = Speaker(residents)
+    predictor, chatter = Predictor(chooser, speaker), Chatter(chooser, speaker)
 
     def encode(_actor: Actor, payload: dict[str, Any]) -> dict[str, Any]:
         rows = shelf.encode(checked(payload.get("texts")))

@@ -12,11 +12,11 @@ from pathlib import Path
 from adapters.answering.line import CannotAnswer
 from adapters.catalog import bases, local
 from adapters.models import Inspection
-from adapters.runtime.adapter_files import AdapterFiles, read_adapter
+from adapters.runtime.adapter_files import AdapterFiles, read_adapter, read_head
 from adapters.runtime.mixed import MixedBatches
 from adapters.runtime.runtime import Runtime
 from hub.accounts.actor import Actor
-from hub.repos.models import Commit, Repo
+from hub.repos.models import Commit, Kind, Repo
 
 BASES, ADAPTERS = 3, 64
 TOKENS = 256
@@ -49,7 +49,12 @@ class Residents:
         self._lock = threading.RLock()
 
     def base_of(self, repo: Repo, sha: str, actor: Actor) -> tuple[Repo, str]:
-        """The base repo and commit an adapter was made for, if the actor may read it. Raises CannotAnswer."""
+        """The base repo and commit an adapter was made for, if the actor may read it; a base is its own.
+
+        Raises CannotAnswer.
+        """
+        if repo.kind == Kind.BASE:
+            return repo, sha
         row = Inspection.objects.filter(repo=repo, sha=sha).first()
         facts = row.facts if row else {}
         base = bases.find_base(str(facts.get("base") or facts.get("base_model") or ""), actor)
@@ -78,19 +83,28 @@ class Residents:
             made = self._bases[key] = Resident(repo, sha, runtime, MixedBatches(runtime))
             return made
 
-    def adapter(self, home: Resident, repo: Repo, sha: str, head: str = "") -> str:
-        """An adapter in a base's care, read if it is not; returns its name there. Raises RuntimeFault, CannotAnswer."""
+    def adapter(self, home: Resident, repo: Repo, sha: str, head: str = "") -> str | None:
+        """An adapter in a base's care, read if it is not; returns its name there, None for the bare base itself.
+
+        Raises RuntimeFault, CannotAnswer.
+        """
+        if repo == home.repo and not head:
+            return None
         name = f"{repo.pk}@{sha}{'#' + head if head else ''}"
         with home.lock:
             if name in home.files:
                 home.files.move_to_end(name)
                 return name
             with tempfile.TemporaryDirectory(prefix="tessera-adapter-") as folder:
-                local.materialise(repo, _commit(repo, sha), Path(folder))
+                parts = (lambda path: path.startswith("heads/")) if repo == home.repo else local.wants_everything
+                local.materialise(repo, _commit(repo, sha), Path(folder), parts)
                 chosen = Path(folder) / "heads" / f"{head}.safetensors" if head else None
                 if chosen is not None and not chosen.is_file():
                     raise CannotAnswer(f"{repo.full_name} keeps no head named {head}.")
-                files = read_adapter(Path(folder), chosen)
+                if repo == home.repo and chosen is not None:
+                    files = read_head(chosen)  # a merged checkpoint: the updates are in its weights already
+                else:
+                    files = read_adapter(Path(folder), chosen)
             while len(home.files) >= ADAPTERS:
                 home.drop_oldest()
             if not home.mixed.add(name, files):

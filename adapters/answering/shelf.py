@@ -42,6 +42,14 @@ class Candidate:
     texts: bool
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What a router chooses among: candidates, and the library that their positions are of."""
+
+    library: Library
+    candidates: list[Candidate]
+
+
 class Shelf:
     """Profiles of every placed adapter of this hub; safe for use by several threads."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -32,6 +35,10 @@ class RouteBody(Shape):
     """One or many inputs. The hint says what is asked, in words (`hint`) or as the labels wanted (`labels`)."""
 
     texts = serializers.ListField(child=text_field(), min_length=1, max_length=MOST_INPUTS)
+    model = serializers.CharField(
+        max_length=300, required=False, allow_blank=True, default="router",
+        help_text="`router` (over all you may read) or a System, owner/name or owner/name@revision.",
+    )  # fmt: skip
     hint = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
     labels = serializers.ListField(child=serializers.CharField(max_length=200), max_length=200, default=list)
     top = serializers.IntegerField(min_value=1, max_value=20, default=3)
@@ -41,6 +48,16 @@ class RouteBody(Shape):
 
 
 class PredictBody(RouteBody):
+    """As for routing; `model` may also be one adapter, merge or base."""
+
+    model = serializers.CharField(
+        max_length=300, required=False, allow_blank=True, default="router",
+        help_text="`router`, a System, or an adapter, merge or base: owner/name or owner/name@revision.",
+    )  # fmt: skip
+    stream = serializers.BooleanField(default=False, help_text="Answer in parts, as server-sent events.")
+    max_tokens = serializers.IntegerField(
+        min_value=1, max_value=1024, required=False, default=64, help_text="For specialists that write texts."
+    )
     apply = serializers.ChoiceField(
         ["best", "each", "soft"], default="best",
         help_text="The best specialist; each of the top; or one whose weights are averaged by the router's shares.",
@@ -95,7 +112,8 @@ class AnswerRow(Shape):
 
 
 class PredictAnswer(Shape):
-    router = serializers.CharField()
+    model = serializers.CharField(help_text="Who was asked.")
+    router = serializers.CharField(help_text="Empty where one specialist was named.")
     apply = serializers.CharField()
     candidates = serializers.IntegerField()
     route_seconds = serializers.FloatField()
@@ -128,9 +146,38 @@ class PredictDoor(Door):
     only_reads = True
 
     @extend_schema(request=PredictBody, responses=PredictAnswer, summary="Route inputs and let the specialists answer")
-    def post(self, request: Request) -> Response:
-        """What the chosen specialists say, which ones spoke, and why they were chosen."""
-        return Response(line.ask("predict", self.actor, self.read(PredictBody)))
+    def post(self, request: Request) -> Any:
+        """What the chosen specialists say, which ones spoke, and why they were chosen.
+
+        With `stream` as server-sent events: first what was chosen for each input and why (`rows`), then `text` as it
+        grows and the `answer` of each specialist with the number of its input (`row`), at last `done`.
+        """
+        body = self.read(PredictBody)
+        if not body["stream"]:
+            return Response(line.ask("predict", self.actor, body))
+        parts = line.stream("predict", self.actor, body, seconds=300.0, line="slow")
+        return streamed(parts)
+
+
+def streamed(parts: Iterator[Any]) -> StreamingHttpResponse:
+    """Parts of an answer as server-sent events; the first is awaited, so that a refusal is an ordinary answer."""
+    first = next(parts)
+
+    def events() -> Iterator[str]:
+        try:
+            for part in itertools.chain([first], parts):
+                yield f"data: {json.dumps(part)}\n\n"
+        except (line.NobodyAnswers, line.CannotAnswer) as error:
+            yield f"data: {json.dumps({'error': str(error)})}\n\n"
+
+    return event_stream(events())
+
+
+def event_stream(events: Iterator[str]) -> StreamingHttpResponse:
+    """Server-sent events that no proxy holds back."""
+    response = StreamingHttpResponse(events, content_type="text/event-stream")
+    response["Cache-Control"], response["X-Accel-Buffering"] = "no-store", "no"
+    return response
 
 
 class NearestDoor(Door):

@@ -1,4 +1,4 @@
-"""Chat completions as OpenAI's clients speak them: a model is an adapter, a merge, a base, or `router`."""
+"""Chat completions as OpenAI's clients speak them: a model is an adapter, a merge, a base, a System, or `router`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from django.http import StreamingHttpResponse
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from adapters.answering import line
+from adapters.answering.named import ROUTER
+from adapters.api.asking import event_stream
+from hub.accounts.actor import Actor
 from hub.pages.errors import api_exception_handler
-from hub.repos.models import Kind, Repo
+from hub.repos.models import Repo, RepoQuerySet
 from hub.rest.door import Door
 from hub.rest.shapes import Shape
 
-ROUTER = "router"
 SHOWN = 1000
+THE_ROUTER = {"id": ROUTER, "object": "model", "created": 0, "owned_by": "hub", "kind": "router"}
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
@@ -50,6 +53,7 @@ class ChatBody(Shape):
     model = serializers.CharField(max_length=300, default=ROUTER)
     messages = Message(many=True, allow_empty=False)
     stream = serializers.BooleanField(default=False)
+    stream_options = serializers.DictField(required=False, allow_null=True)
     max_tokens = serializers.IntegerField(min_value=1, max_value=4096, required=False, allow_null=True)
     max_completion_tokens = serializers.IntegerField(min_value=1, max_value=4096, required=False, allow_null=True)
     temperature = serializers.FloatField(min_value=0, max_value=2, required=False, allow_null=True)
@@ -82,15 +86,33 @@ class OpenAIDoor(Door):
 class ModelsDoor(OpenAIDoor):
     @extend_schema(responses={200: dict}, summary="Models that can be asked", operation_id="openai_models")
     def get(self, request: Request) -> Response:
-        """`router`, then the adapters, merges and bases you may read, newest first."""
-        repos = Repo.objects.visible_to(self.actor).exclude(kind=Kind.TASK).exclude(head="").select_related("owner")
-        rows = [{"id": ROUTER, "object": "model", "created": 0, "owned_by": "hub"}]
-        rows += [
-            {"id": repo.full_name, "object": "model", "created": int(repo.created_at.timestamp()),
-             "owned_by": repo.owner.name}
-            for repo in repos.order_by("-updated_at")[:SHOWN]
-        ]  # fmt: skip
+        """`router`, then the Systems, adapters, merges and bases you may read, newest first."""
+        rows = [THE_ROUTER, *(model_row(repo) for repo in askable(self.actor).order_by("-updated_at")[:SHOWN])]
         return Response({"object": "list", "data": rows})
+
+
+class ModelDoor(OpenAIDoor):
+    @extend_schema(responses={200: dict}, summary="One model that can be asked", operation_id="openai_model")
+    def get(self, request: Request, model: str) -> Response:
+        """`router`, or owner/name with or without @revision."""
+        if model == ROUTER:
+            return Response(THE_ROUTER)
+        plain = model.partition("@")[0]
+        repo = askable(self.actor).with_id(plain if plain.count("/") == 1 else "/").first()
+        if repo is None or "\0" in model:
+            raise NotFound(f"There is no model '{model[:200]}' that you may read. GET /v1/models lists them.")
+        return Response(model_row(repo) | {"id": model})
+
+
+def askable(actor: Actor) -> RepoQuerySet:
+    """The repos that can be asked: all but tasks."""
+    return Repo.objects.models().visible_to(actor).exclude(head="").select_related("owner")
+
+
+def model_row(repo: Repo) -> dict[str, Any]:
+    """A repo as OpenAI lists a model; `kind` says what it is here."""
+    return {"id": repo.full_name, "object": "model", "created": int(repo.created_at.timestamp()),
+            "owned_by": repo.owner.name, "kind": repo.kind}  # fmt: skip
 
 
 class ChatDoor(OpenAIDoor):
@@ -103,9 +125,8 @@ class ChatDoor(OpenAIDoor):
         first = next(parts)  # what cannot be answered is refused before anything is sent
         name, now = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         if body["stream"]:
-            response = StreamingHttpResponse(events(first, parts, name, now), content_type="text/event-stream")
-            response["Cache-Control"], response["X-Accel-Buffering"] = "no-store", "no"
-            return response
+            counting = bool((body.get("stream_options") or {}).get("include_usage"))
+            return event_stream(events(first, parts, name, now, usage=counting))
         text, labels, end, usage = "", None, "stop", [0, 0]
         for part in parts:
             text += part.get("text", "")
@@ -115,18 +136,27 @@ class ChatDoor(OpenAIDoor):
             "id": name, "object": "chat.completion", "created": now, "model": first["model"],
             "choices": [{"index": 0, "finish_reason": end, "logprobs": None,
                          "message": {"role": "assistant", "content": text, "refusal": None}}],
-            "usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)},
+            "usage": counted(usage),
             "tessera": {"why": first.get("why"), "sha": first.get("sha"), "none": first.get("none", False),
                         "labels": labels},
         })  # fmt: skip
 
 
-def events(first: dict[str, Any], parts: Iterator[Any], name: str, now: int) -> Iterator[str]:
-    """Server-sent events of one answer, ending with [DONE]; a failure on the way is an event with `error`."""
+def counted(usage: list[int] | None) -> dict[str, int]:
+    """Tokens read and made, as OpenAI names them."""
+    read, made = usage or (0, 0)
+    return {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
+
+
+def events(first: dict[str, Any], parts: Iterator[Any], name: str, now: int, *, usage: bool = False) -> Iterator[str]:
+    """Server-sent events of one answer, ending with [DONE]; a failure on the way is an event with `error`.
+
+    With `usage` the last chunk has no choices and says how many tokens were read and made, as OpenAI's does.
+    """
+    chunk = {"id": name, "object": "chat.completion.chunk", "created": now, "model": first["model"]}
 
     def event(delta: dict[str, Any], end: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}
-        chunk = {"id": name, "object": "chat.completion.chunk", "created": now, "model": first["model"]}
         return f"data: {json.dumps({**chunk, 'choices': [choice], **more})}\n\n"
 
     yield event({"role": "assistant", "content": ""}, tessera={"why": first.get("why"), "sha": first.get("sha")})
@@ -134,6 +164,8 @@ def events(first: dict[str, Any], parts: Iterator[Any], name: str, now: int) -> 
         for part in parts:
             if "end" in part:
                 yield event({}, part["end"])
+                if usage:
+                    yield f"data: {json.dumps({**chunk, 'choices': [], 'usage': counted(part.get('usage'))})}\n\n"
             else:
                 yield event({"content": part["text"]})
     except (line.NobodyAnswers, line.CannotAnswer) as error:

@@ -6,5 +6,6 @@ from adapters.api import chat
 
 urlpatterns = [
     path("models", chat.ModelsDoor.as_view()),
+    path("models/<path:model>", chat.ModelDoor.as_view()),
     path("chat/completions", chat.ChatDoor.as_view()),
 ]

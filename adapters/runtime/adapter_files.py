@@ -62,10 +62,20 @@ def read_adapter(folder: Path, head: Path | None = None) -> AdapterFiles:
             replaced[name] = tensor.float()
     labels_file = folder / "labels.json"
     if head is not None:
-        own_head = {name if name.startswith(PREFIX) else PREFIX + name: value for name, value in _tensors(head).items()}
-        replaced = {**replaced, **{name: value.float() for name, value in own_head.items()}}
+        replaced |= _head(head)
         labels_file = head.with_suffix(".labels.json")
     return AdapterFiles(_config(raw, tensors), tensors, replaced, _labels(labels_file))
+
+
+def read_head(head: Path) -> AdapterFiles:
+    """A head file alone, for a base that holds the rest: an adapter that changes nothing else. Raises RuntimeFault."""
+    config = LoraConfig(r=1, target_modules=[], inference_mode=True)
+    return AdapterFiles(config, {}, _head(head), _labels(head.with_suffix(".labels.json")))
+
+
+def _head(path: Path) -> dict[str, torch.Tensor]:
+    named = _tensors(path).items()
+    return {name if name.startswith(PREFIX) else PREFIX + name: value.float() for name, value in named}
 
 
 def _config(raw: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> PeftConfig:

@@ -13,6 +13,7 @@ from hub.repos.models import Kind, Repo
 from merges.pages.shared import actor_of
 
 MOST_INPUTS, MOST_LETTERS = 16, 20_000
+OFFERED = 50
 WAYS = (
     ("best", "the best specialist"),
     ("each", "each of the first three"),
@@ -35,13 +36,18 @@ def ask(request: HttpRequest) -> HttpResponse:
     told |= {"route_ms": 1000 * told.get("route_seconds", 0.0)}
     for row, text in zip(told.get("answers", []), inputs, strict=False):
         row["text"] = text
-    bases = Repo.objects.visible_to(actor).filter(kind=Kind.BASE).select_related("owner").order_by("name")[:200]
+    seen = Repo.objects.visible_to(actor).exclude(head="").select_related("owner")
+    bases = seen.filter(kind=Kind.BASE).order_by("name")[:200]
+    models = [
+        *seen.filter(kind=Kind.SYSTEM).order_by("name")[:OFFERED],
+        *seen.filter(kind=Kind.ADAPTER).order_by("-updated_at")[:OFFERED],
+    ]
     return render(
         request,
         "work/ask.html",
         {
             "asked": asked, "told": told, "error": error, "bases": bases, "routers": about.get("routers", []),
-            "ways": WAYS, "apply": asked.get("apply", "best"), "nobody": not about,
+            "models": models, "model": asked.get("model", request.GET.get("model", "")), "ways": WAYS, "apply": asked.get("apply", "best"), "nobody": not about,
         },
         status=200 if request.headers.get("HX-Request") else status,  # htmx swaps in only what succeeded
     )  # fmt: skip
@@ -52,7 +58,7 @@ def payload_of(asked: Any, inputs: list[str]) -> dict[str, Any]:
     labels = [label.strip() for label in asked.get("labels", "").split(",") if label.strip()]
     return {
         "texts": [text[:MOST_LETTERS] for text in inputs], "hint": asked.get("hint", "")[:1000], "labels": labels[:200],
-        "base": asked.get("base", ""), "router": asked.get("router", ""), "apply": asked.get("apply", "best"), "top": 3,
+        "model": asked.get("model", "").strip()[:300], "base": asked.get("base", ""), "router": asked.get("router", ""), "apply": asked.get("apply", "best"), "top": 3,
     }  # fmt: skip
 
 

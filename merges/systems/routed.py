@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adapters.embeddings.texts import MOST, choose
 from adapters.routing import Library, Profile, Query, routers
 from adapters.routing.deciding import decide
 from adapters.runtime.runtime import Progress, silent
@@ -17,8 +18,6 @@ from merges.evaluation.declared import EvaluationFault, EvaluationSettings, Loca
 from merges.evaluation.harness import Panel
 from merges.evaluation.metrics import standard_error
 from merges.evaluation.paired import pair
-
-EXAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _library(panel: Panel, specialists: Sequence[Specialist]) -> Library:
 
 
 def _vectors(panel: Panel, task: LocalTask, split: str) -> np.ndarray:
-    rows = list(task.train[:EXAMPLES] if split == "train" else task.test)
+    rows = choose(task.train, MOST) if split == "train" else list(task.test)
     return panel.runtime.features([row.text for row in rows], [row.text_pair for row in rows], normalise=True)
 
 

@@ -11,10 +11,14 @@ from rest_framework.test import APIClient
 
 from adapters.answering import line
 from adapters.routing.artefact import unpack
-from hub.accounts.actor import NOBODY
+from hub.accounts.actor import NOBODY, actor_for
 from hub.jobs.models import Job
+from hub.repos.changes import Inline, Put
+from hub.repos.commits import commit
 from hub.repos.models import Repo
-from tests.answering import animals, answering, make_specialists
+from merges.models import Release
+from merges.work.merging import ask_for_merge
+from tests.answering import animals, answering, make_specialists, make_system
 from tests.people import People, make_people
 from tests.publishing import do_jobs
 from tests.pure.tiny_models import opinions
@@ -38,7 +42,7 @@ def post(who: APIClient, path: str, body: dict, status: int = 200):
     return answer.json()
 
 
-def test_asking(asked: People) -> None:
+def test_asking(asked: People, tmp_path: Path) -> None:
     """One world, many questions: teaching the specialists takes longer than asking them."""
     nobody = client()
     route_and_predict(nobody)
@@ -50,7 +54,10 @@ def test_asking(asked: People) -> None:
     advice_in_two_steps(asked)
     chat_by_router_adapter_and_base(nobody)
     openai_errors(nobody)
+    predicting_by_name_and_in_parts(nobody)
     pages_say_the_same()
+    a_system_is_a_model(asked, tmp_path)
+    merges_are_models(asked)
     a_deleted_specialist_is_no_candidate(asked)
 
 
@@ -188,16 +195,130 @@ def chat_by_router_adapter_and_base(nobody: APIClient) -> None:
     routed = chat(nobody, model="router").json()
     assert routed["model"] == "alice/mood" and routed["choices"][0]["message"]["content"] == "yes"
     assert routed["tessera"]["why"][0]["repo"] == "alice/mood"
-    asked = {"model": "alice/talk", "max_tokens": 6, "seed": 1}
+    assert nobody.get("/v1/models/router").json()["id"] == "router"
+    assert nobody.get("/v1/models/alice/mood@main").json()["kind"] == "adapter"
+    assert nobody.get("/v1/models/alice/secret-mood").json()["error"]["type"] == "invalid_request_error"
+    chosen = chat(nobody, model="alice/talk").json()
+    assert chosen["choices"][0]["message"]["content"] in ("yes", "no") and set(chosen["tessera"]["labels"]) == {
+        "yes",
+        "no",
+    }
+    asked = {"model": "alice/write", "max_tokens": 6, "seed": 1}
     whole = chat(nobody, **asked).json()
     assert whole["usage"]["prompt_tokens"] > 0 and whole["choices"][0]["finish_reason"] in ("stop", "length")
-    streamed = chat(nobody, **asked, stream=True)
-    lines = b"".join(streamed.streaming_content).decode().split("\n\n")
-    chunks = [json.loads(line_.removeprefix("data: ")) for line_ in lines if line_ and "[DONE]" not in line_]
-    assert "data: [DONE]" in lines and chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    *chunks, counted, last = events(chat(nobody, **asked, stream=True, stream_options={"include_usage": True}))
+    assert last == "[DONE]" and chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert counted["usage"] == whole["usage"] and not counted["choices"]
     text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
     assert text == whole["choices"][0]["message"]["content"]
     assert chat(nobody, model="acme/talker", max_tokens=3, temperature=0.8, top_p=0.9).json()["model"] == "acme/talker"
+
+
+def events(answer) -> list:
+    """The data of each server-sent event, parsed where it is JSON."""
+    assert answer.headers["Content-Type"].startswith("text/event-stream"), answer
+    data = [part.removeprefix("data: ") for part in b"".join(answer.streaming_content).decode().split("\n\n") if part]
+    return [item if item == "[DONE]" else json.loads(item) for item in data]
+
+
+def stream(who: APIClient, **body) -> list:
+    return events(who.post("/api/v1/predict", {**body, "stream": True}, format="json"))
+
+
+def predicting_by_name_and_in_parts(nobody: APIClient) -> None:
+    said = post(nobody, "/predict", {"texts": [ANIMAL, MOOD], "model": "alice/mood"})
+    assert [row["answer"]["repo"] for row in said["answers"]] == ["alice/mood"] * 2 and said["router"] == ""
+    assert said["answers"][1]["answer"]["label"] == "yes" and not said["answers"][0]["why"]
+    assert set(
+        post(nobody, "/predict", {"texts": [MOOD], "model": "alice/talk"})["answers"][0]["answer"]["labels"]
+    ) == {"yes", "no"}
+    whole = post(nobody, "/predict", {"texts": [MOOD, ANIMAL], "model": "alice/write"})
+    first, *parts, done = stream(nobody, texts=[MOOD, ANIMAL], model="alice/write")
+    assert first["model"] == "alice/write" and len(first["rows"]) == 2 and done["done"]
+    for row, answer in enumerate(whole["answers"]):
+        pieces = [part["text"] for part in parts if part["row"] == row and "text" in part]
+        assert len(pieces) > 1 and "".join(pieces) == answer["answer"]["text"]
+        assert next(part["answer"] for part in parts if part["row"] == row and "answer" in part) == answer["answer"]
+    first, *parts, done = stream(nobody, texts=[MOOD, ANIMAL])
+    assert [part["answer"]["label"] for part in parts] == ["yes", "cat"]
+    assert first["rows"][0]["why"][0]["repo"] == "alice/mood"
+    for body in ({"model": "no/such"}, {"model": "acme/tiny", "apply": "soft"}, {"model": "alice/mood@nowhere"}):
+        for streaming in (False, True):
+            post(nobody, "/predict", {"texts": [MOOD], **body, "stream": streaming}, 422)
+    bare = post(nobody, "/predict", {"texts": [MOOD], "model": "acme/tiny"})["answers"][0]["answer"]
+    assert "without a head" in bare["error"]
+    post(nobody, "/route", {"texts": [MOOD], "model": "alice/mood"}, 422)
+    post(nobody, "/predict", {"texts": [MOOD], "max_tokens": 0}, 400)
+
+
+def a_system_is_a_model(people: People, folder: Path) -> None:
+    system, nobody = make_system(people, folder), client()
+    assert "acme/desk" in [row["id"] for row in nobody.get("/v1/models").json()["data"]]
+    said = post(nobody, "/predict", {"texts": [MOOD, ANIMAL], "model": "acme/desk"})
+    assert (said["model"], said["router"], said["candidates"]) == ("acme/desk", "sharpened", 2)
+    assert [row["answer"]["label"] for row in said["answers"]] == ["yes", "cat"]
+    assert said["answers"][0]["why"][0]["nearest"][0]["text"]
+    chosen = post(nobody, "/route", {"texts": [ANIMAL], "model": f"acme/desk@{system.head}"})["decisions"][0]["choices"]
+    assert chosen[0]["repo"] == "alice/animals"
+    told = chat(nobody, model="acme/desk").json()
+    assert told["choices"][0]["message"]["content"] == "yes" and told["tessera"]["why"][0]["repo"] == "alice/mood"
+    *_chunks, last = events(chat(nobody, model="acme/desk", stream=True))
+    assert last == "[DONE]"
+    assert not chat(nobody, model="acme/desk", messages=[{"role": "user", "content": "Das Amt teilte es mit."}]).json()[
+        "tessera"
+    ]["labels"]
+
+    # members answer as they were pinned, whatever their main branch holds now
+    mood = Repo.objects.get(name="mood")
+    pinned = mood.head
+    commit(actor=actor_for(people.alice), repo=mood, changes_=[Put("notes.md", Inline(b"later"))], message="Later")
+    assert post(nobody, "/predict", {"texts": [MOOD], "model": "acme/desk"})["answers"][0]["answer"]["sha"] == pinned
+
+    # what one may not read is no member, and a private System is no model
+    animal = Repo.objects.get(name="animals")
+    Repo.objects.filter(pk=animal.pk).update(private=True)
+    for who in (client(), client(people.charlie), client(people.mary)):
+        alone = post(who, "/predict", {"texts": [ANIMAL], "model": "acme/desk", "apply": "each"})
+        assert alone["candidates"] == 1 and "alice/animals" not in json.dumps(alone)
+    assert post(client(people.alice), "/route", {"texts": [ANIMAL], "model": "acme/desk"})["candidates"] == 2
+    Repo.objects.filter(pk=animal.pk).update(private=False)
+    Repo.objects.filter(pk=system.pk).update(private=True)
+    for path in ("/predict", "/route"):
+        refused = post(client(people.charlie), path, {"texts": [MOOD], "model": "acme/desk"}, 422)
+        assert refused["error"] == post(client(), path, {"texts": [MOOD], "model": "acme/nothing"}, 422)[
+            "error"
+        ].replace("nothing", "desk")
+    assert (
+        post(client(people.alice), "/predict", {"texts": [MOOD], "model": "acme/desk"})["answers"][0]["answer"]["label"]
+        == "yes"
+    )
+    Repo.objects.filter(pk=system.pk).update(private=False)
+
+    # not released, and not there
+    Release.objects.filter(system=system).update(state="held")
+    assert "no release yet" in chat(nobody, 422, model="acme/desk").json()["error"]["message"]
+    assert chat(nobody, model="acme/desk@main").json()["choices"][0]["message"]["content"] == "yes"
+    for revision in ("nowhere", "main~1", "\x00"):
+        post(
+            nobody, "/predict", {"texts": [MOOD], "model": f"acme/desk@{revision}"}, 400 if revision == "\x00" else 422
+        )
+
+
+def merges_are_models(people: People) -> None:
+    """A merged adapter and a merged checkpoint keep their parents' heads; the router chooses the head."""
+    inputs = [{"adapter": "alice/mood"}, {"adapter": "alice/animals"}]
+    for target, output in (("alice/both", {}), ("alice/whole", {"form": "checkpoint"})):
+        ask_for_merge(
+            actor=actor_for(people.alice), target=target,
+            raw={"merge_method": "mean", "inputs": inputs, **({"output": output, "base": "acme/tiny"} if output else {})},
+        )  # fmt: skip
+    do_jobs()
+    for model in ("alice/both", "alice/whole"):
+        said = post(client(), "/predict", {"texts": [MOOD, ANIMAL, "the good cat runs fast"], "model": model})
+        answers = [row["answer"] for row in said["answers"]]
+        assert [set(answer["labels"]) for answer in answers[:2]] == [{"no", "yes"}, {"cat", "dog"}], (model, answers)
+        told = chat(client(), model=model, messages=[{"role": "user", "content": ANIMAL}]).json()
+        assert told["choices"][0]["message"]["content"] == answers[1]["label"] and told["model"] == model
 
 
 def openai_errors(nobody: APIClient) -> None:
