@@ -47,7 +47,8 @@ def ask(request: HttpRequest) -> HttpResponse:
         "work/ask.html",
         {
             "asked": asked, "told": told, "error": error, "bases": bases, "routers": about.get("routers", []),
-            "models": models, "model": asked.get("model", request.GET.get("model", "")), "ways": WAYS, "apply": asked.get("apply", "best"), "nobody": not about,
+            "models": models, "model": asked.get("model", request.GET.get("model", "")),
+            "ways": WAYS, "apply": asked.get("apply", "best"), "nobody": not about,
         },
         status=200 if request.headers.get("HX-Request") else status,  # htmx swaps in only what succeeded
     )  # fmt: skip
@@ -58,7 +59,8 @@ def payload_of(asked: Any, inputs: list[str]) -> dict[str, Any]:
     labels = [label.strip() for label in asked.get("labels", "").split(",") if label.strip()]
     return {
         "texts": [text[:MOST_LETTERS] for text in inputs], "hint": asked.get("hint", "")[:1000], "labels": labels[:200],
-        "model": asked.get("model", "").strip()[:300], "base": asked.get("base", ""), "router": asked.get("router", ""), "apply": asked.get("apply", "best"), "top": 3,
+        "model": asked.get("model", "").strip()[:300],
+        "base": asked.get("base", ""), "router": asked.get("router", ""), "apply": asked.get("apply", "best"), "top": 3,
     }  # fmt: skip
 
 
