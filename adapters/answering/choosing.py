@@ -30,7 +30,7 @@ class Routed:
 
     decisions: list[Decision]
     candidates: dict[str, Candidate]
-    library: Library
+    profiles: Library
     router: str
     seconds: float
 
@@ -69,12 +69,12 @@ class Chooser:
         started = time.perf_counter()
         with self.shelf.lock:
             decisions = decide(
-                ground.library, router, Query(vectors, hint, hidden),
+                ground.profiles, router, Query(vectors, hint, hidden),
                 candidates=np.asarray([candidate.position for candidate in candidates], np.int64),
                 top=min(20, int(payload.get("top") or 3)), parameters=parameters,
             )  # fmt: skip
         by_name = {str(candidate.repo.pk): candidate for candidate in candidates}
-        return Routed(decisions, by_name, ground.library, name, time.perf_counter() - started)
+        return Routed(decisions, by_name, ground.profiles, name, time.perf_counter() - started)
 
     def _ground(self, actor: Actor, payload: dict[str, Any], system: Composite | None) -> Ground:
         if system is not None:
@@ -100,7 +100,7 @@ class Chooser:
         choices = []
         for choice in decision.choices:
             candidate = routed.candidates[choice.name]
-            profile = routed.library.at(candidate.position)
+            profile = routed.profiles.at(candidate.position)
             words = profile.texts if candidate.texts else ()
             choices.append({
                 "repo": candidate.repo.full_name, "sha": candidate.sha, "base": candidate.repo.facts.get("base"),

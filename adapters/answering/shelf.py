@@ -46,7 +46,7 @@ class Candidate:
 class Ground:
     """What a router chooses among: candidates, and the library that their positions are of."""
 
-    library: Library
+    profiles: Library
     candidates: list[Candidate]
 
 
