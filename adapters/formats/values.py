@@ -114,6 +114,30 @@ class TensorFile:
         raw = self._read(self.header.data_start + info.begin + start * row_bytes, (stop - start) * row_bytes)
         return decode(raw, info.dtype).reshape(stop - start, -1)
 
+    def fill_rows(self, name: str, start: int, out: Array) -> None:
+        """Rows of one tensor from `start` on into `out` (rows × everything else, float32, contiguous).
+
+        float32 goes from the file straight into that memory. Raises FormatError as `decode` and for a short file.
+        """
+        info = self.header.tensors[name]
+        begin = self.header.data_start + info.begin + start * out.shape[1] * BITS[info.dtype] // 8
+        if info.dtype == "F32":
+            self._read_into(begin, out.data.cast("B"))
+        elif info.dtype == "BF16":
+            # The bits come into the upper half of the memory and are copied out before they are spread over all of it.
+            bits = out.reshape(-1).view(np.uint16)[out.size :]
+            self._read_into(begin, bits.data.cast("B"))
+            np.left_shift(bits.astype(np.uint32), np.uint32(16), out=out.reshape(-1).view(np.uint32))
+        else:
+            np.copyto(out, decode(self._read(begin, out.size * BITS[info.dtype] // 8), info.dtype).reshape(out.shape))
+
+    def _read_into(self, offset: int, target: memoryview) -> None:
+        while target:
+            done = os.preadv(self._descriptor, [target], offset)
+            if not done:
+                raise FormatError("truncated", "The file became shorter while it was read. Try again.")
+            target, offset = target[done:], offset + done
+
     def _read(self, offset: int, length: int) -> bytes:
         whole = os.pread(self._descriptor, length, offset)
         if len(whole) == length:

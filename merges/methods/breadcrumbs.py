@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from merges.methods.declaration import Layer, Method, Parameter, Parameters, Reference, scale
-from merges.methods.deltas import Delta, Dense, blocks
-from merges.methods.trimming import cut
+from merges.methods.deltas import Blockwise, Delta, weighted_sum
+from merges.methods.ties import trimmed
 
 
 def run(layer: Layer, parameters: Parameters) -> Delta:
     """λ Σ wᵢ mᵢ⊙τᵢ, mᵢ without the ⌊gamma·N⌋ largest and then keeping ⌊density·N⌋ (Davari & Belilovsky 2024)."""
     size = layer.shape[0] * layer.shape[1]
-    cuts = []
+    parts: list[Delta] = []
     for source in layer.sources:
         outliers = int(parameters["gamma"] * size)
         kept = min(size - outliers, max(1, int(source.parameters["density"] * size)))
-        cuts.append((cut(source.delta, outliers), cut(source.delta, outliers + kept)))
-    result = np.zeros(layer.shape, np.float32)
-    for block in blocks(layer.shape):
-        start = block.start * layer.shape[1]
-        for source, (outliers_, wanted) in zip(layer.sources, cuts, strict=True):
-            values = source.delta.rows(block)
-            inside = wanted.trimmed(values, start) - outliers_.trimmed(values, start)
-            result[block] += np.float32(parameters["lambda"] * source.weight) * inside
-    return Dense(result)
+        parts += [_kept(source.delta, outliers + kept), _kept(source.delta, outliers)]
+    scaled = [parameters["lambda"] * weight for weight in layer.weights]
+    return weighted_sum(parts, [sign * weight for weight in scaled for sign in (1.0, -1.0)])
+
+
+def _kept(delta: Delta, keep: int) -> Delta:
+    """The delta with its `keep` largest entries, zeros elsewhere."""
+    return Blockwise(delta.shape, trimmed(delta, keep))
 
 
 METHOD = Method(

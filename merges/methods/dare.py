@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from merges.methods.declaration import Layer, Method, Parameter, Parameters, Reference, Source, scale
-from merges.methods.deltas import Array, Delta, Dense, blocks
-from merges.methods.election import NORMALIZE, ZERO_SIGN, elect
+from merges.methods.deltas import Array, Blockwise, Delta, blocks, weighted_sum
+from merges.methods.election import NORMALIZE, ZERO_SIGN, Part, elect
+from merges.methods.scratch import borrowed, mask_in
 
 
 def run(layer: Layer, parameters: Parameters) -> Delta:
@@ -17,40 +18,58 @@ def run(layer: Layer, parameters: Parameters) -> Delta:
 
     The draw depends only on the seed, the layer's name and the input's identity, never on blocks or order.
     """
-    factors = [_factor(layer, source, parameters) for source in layer.sources]
-
-    def dropped() -> Iterator[tuple[slice, Array]]:
-        streams = [_masked(layer, source, parameters["seed"]) for source in layer.sources]
-        for block in blocks(layer.shape):
-            yield block, np.stack([next(stream) * factor for stream, factor in zip(streams, factors, strict=True)])
-
-    scaled = parameters["lambda"]
+    dropped = [_dropped(layer, source, parameters) for source in layer.sources]
     if parameters["combine"] == "ties":
-        return elect(layer.shape, dropped, layer.weights, parameters["normalize"], parameters["zero_sign"], scaled)
-    result = np.empty(layer.shape, np.float32)
-    column = np.asarray(layer.weights, np.float32) * np.float32(scaled)
-    for block, values in dropped():
-        result[block] = np.tensordot(column, values, axes=1)
-    return Dense(result)
+        return elect(layer.shape, dropped, layer.weights, parameters, parameters["lambda"])
+    parts = [Blockwise(layer.shape, part) for part in dropped]
+    return weighted_sum(parts, [parameters["lambda"] * weight for weight in layer.weights])
 
 
-def _masked(layer: Layer, source: Source, seed: int) -> Iterator[Array]:
-    """Row blocks of the delta with dropped entries at zero, before rescaling."""
-    text = f"{seed}\0{layer.name}\0{source.identity}".encode()
-    draw = np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(text).digest()[:16], "little")))
-    density = np.float32(source.parameters["density"])
-    for block in blocks(layer.shape):
-        values = source.delta.rows(block)
-        yield np.where(draw.random(values.shape, dtype=np.float32) < density, values, np.float32(0.0))
+def _dropped(layer: Layer, source: Source, parameters: Parameters) -> Part:
+    """Row blocks of the delta with dropped entries at zero and the rest rescaled."""
+    density, numbers = np.float32(source.parameters["density"]), draws(parameters["seed"], layer, source)
 
+    def masked(block: slice, out: Array) -> None:
+        with borrowed(out.shape, 2) as (chances, flags):
+            numbers(block.start * layer.shape[1], chances)
+            kept = mask_in(flags)
+            np.less(chances, density, out=kept)
+            source.delta.rows(block, out)
+            out *= kept
 
-def _factor(layer: Layer, source: Source, parameters: Parameters) -> np.float32:
-    """What the surviving entries are multiplied by."""
     if parameters["rescale"] == "inverse_density":
-        return np.float32(1.0 / source.parameters["density"])
-    before = sum(float(np.abs(source.delta.rows(block)).sum(dtype=np.float64)) for block in blocks(layer.shape))
-    after = sum(float(np.abs(part).sum(dtype=np.float64)) for part in _masked(layer, source, parameters["seed"]))
-    return np.float32(before / after if after else 0.0)
+        factor = np.float32(1.0 / source.parameters["density"])
+    else:
+        before, after = _size(source.delta), _size(Blockwise(layer.shape, masked))
+        factor = np.float32(before / after if after else 0.0)
+
+    def rescaled(block: slice, out: Array) -> None:
+        masked(block, out)
+        out *= factor
+
+    return rescaled
+
+
+def draws(seed: int, layer: Layer, source: Source) -> Callable[[int, Array], None]:
+    """Uniform numbers for each entry of an input's layer; called with a flat position and what to fill from there on.
+
+    Float32 numbers take half a step of the generator each, so any place can be reached at once.
+    """
+    text = f"{seed}\0{layer.name}\0{source.identity}".encode()
+    state = int.from_bytes(hashlib.sha256(text).digest()[:16], "little")
+
+    def fill(start: int, out: Array) -> None:
+        draw = np.random.Generator(np.random.PCG64(state).advance(start // 2))
+        if start % 2:
+            draw.random(dtype=np.float32)
+        draw.random(dtype=np.float32, out=out)
+
+    return fill
+
+
+def _size(delta: Delta) -> float:
+    """Σ|x| in float64."""
+    return sum(float(np.abs(delta.rows(block)).sum(dtype=np.float64)) for block in blocks(delta.shape))
 
 
 METHOD = Method(

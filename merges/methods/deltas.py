@@ -7,16 +7,18 @@ enough for a processor's cache, so two passes over the same delta see the same b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from merges.methods.scratch import BLOCK_VALUES, borrowed
+
 Array = npt.NDArray[Any]
 
-BLOCK_VALUES = 1 << 17
 RANK_TOLERANCE = 1e-6
 CANCELLED = 64 * float(np.finfo(np.float64).eps)
 
@@ -29,8 +31,8 @@ class Delta(Protocol):
         """(rows, columns)"""
         ...
 
-    def rows(self, selection: slice | Array) -> Array:
-        """The chosen rows in float32."""
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
+        """The chosen rows in float32, put into `out` where given. What is not put there must not be written into."""
         ...
 
 
@@ -51,9 +53,9 @@ class LowRank:
         """Number of columns of the left factor (an upper bound of the true rank)."""
         return int(self.left.shape[1])
 
-    def rows(self, selection: slice | Array) -> Array:
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
         """The chosen rows in float32."""
-        return (self.left[selection] @ self.right).astype(np.float32, copy=False)
+        return placed((self.left[selection] @ self.right), out)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,37 @@ class Dense:
         """(rows, columns)"""
         return self.values.shape[0], self.values.shape[1]
 
-    def rows(self, selection: slice | Array) -> Array:
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
         """The chosen rows in float32."""
-        return self.values[selection].astype(np.float32, copy=False)
+        return placed(self.values[selection], out)
+
+
+@dataclass(frozen=True)
+class Blockwise:
+    """A matrix that is computed block by block when it is read: `fill(block, out)` puts these rows into `out`.
+
+    What a method gives back where the result is read once; `dense` holds it where it is read more often.
+    """
+
+    shape: tuple[int, int]
+    fill: Callable[[slice, Array], None]
+
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
+        """The chosen rows in float32."""
+        if not isinstance(selection, slice):
+            return placed(np.concatenate([self.rows(slice(row, row + 1)) for row in selection.tolist()]), out)
+        start, stop, _ = selection.indices(self.shape[0])
+        result = np.empty((stop - start, self.shape[1]), np.float32) if out is None else out
+        self.fill(slice(start, stop), result)
+        return result
+
+
+def placed(values: Array, out: Array | None) -> Array:
+    """Values in float32, in `out` where given."""
+    if out is None:
+        return values.astype(np.float32, copy=False)
+    np.copyto(out, values)
+    return out
 
 
 def zero(shape: tuple[int, int]) -> LowRank:
@@ -89,8 +119,13 @@ def dense(delta: Delta) -> Array:
         return delta.rows(slice(None))
     values = np.empty(delta.shape, np.float32)
     for block in blocks(delta.shape):
-        values[block] = delta.rows(block)
+        delta.rows(block, values[block])
     return values
+
+
+def held(delta: Delta) -> Delta:
+    """The delta as something that can be read often: computed once where it is computed block by block."""
+    return Dense(dense(delta)) if isinstance(delta, Blockwise) else delta
 
 
 def inner(one: Delta, other: Delta) -> float:
@@ -113,7 +148,7 @@ def norm(delta: Delta) -> float:
 
 
 def weighted_sum(deltas: Sequence[Delta], coefficients: Sequence[float]) -> Delta:
-    """Σ cᵢ·ΔWᵢ: exact and factored (the ranks add up) when all are factored, otherwise dense.
+    """Σ cᵢ·ΔWᵢ: exact and factored (the ranks add up) when all are factored, otherwise block by block.
 
     Factored: left = [c₁L₁ | c₂L₂ | …], right = [R₁; R₂; …]. Raises ValueError if there is no delta.
     """
@@ -125,12 +160,22 @@ def weighted_sum(deltas: Sequence[Delta], coefficients: Sequence[float]) -> Delt
             return zero(deltas[0].shape)
         left = np.concatenate([d.left * d.left.dtype.type(c) for d, c in pairs], axis=1)
         return LowRank(left, np.concatenate([d.right for d, _ in pairs], axis=0))
-    total = np.zeros(deltas[0].shape, np.float32)
-    for block in blocks(total.shape):
-        for delta, coefficient in zip(deltas, coefficients, strict=True):
-            if coefficient:
-                total[block] += np.float32(coefficient) * delta.rows(block)
-    return Dense(total)
+    parts = [(delta, np.float32(c)) for delta, c in zip(deltas, coefficients, strict=True) if c]
+    return Blockwise(deltas[0].shape, partial(_add_up, parts))
+
+
+def _add_up(parts: Sequence[tuple[Delta, Any]], block: slice, out: Array) -> None:
+    """Σ cᵢ·ΔWᵢ of one block, the first straight into its place."""
+    if not parts:
+        out.fill(0.0)
+        return
+    with borrowed(out.shape) as (term,):
+        for number, (delta, coefficient) in enumerate(parts):
+            values = delta.rows(block, term if number else out)
+            if coefficient != 1:
+                values *= coefficient
+            if number:
+                out += values
 
 
 def svd(delta: Delta) -> tuple[Array, Array, Array]:

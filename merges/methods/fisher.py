@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from merges.methods.declaration import Layer, Method, Parameter, Parameters, Reference, Source, scale
-from merges.methods.deltas import Array, Delta, Dense, blocks
+from merges.methods.deltas import Array, Blockwise, Delta
 
 
 def run(layer: Layer, parameters: Parameters) -> Delta:
@@ -14,16 +14,17 @@ def run(layer: Layer, parameters: Parameters) -> Delta:
     The base cancels, so nothing but the updates is read. An input without a Fisher at this layer counts as flat there
     (its floor); where no input has one, that is the weighted mean.
     """
-    result = np.empty(layer.shape, np.float32)
-    for block in blocks(layer.shape):
-        above = np.zeros((block.stop - block.start, layer.shape[1]))
+
+    def fill(block: slice, out: Array) -> None:
+        above = np.zeros(out.shape)
         below = np.zeros_like(above)
         for source in layer.sources:
             importance = source.weight * _importance(source, block, layer, parameters)
             above += importance * source.delta.rows(block)
             below += importance
-        result[block] = parameters["lambda"] * np.divide(above, below, out=np.zeros_like(above), where=below != 0)
-    return Dense(result)
+        out[:] = parameters["lambda"] * np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+
+    return Blockwise(layer.shape, fill)
 
 
 def _importance(source: Source, block: slice, layer: Layer, parameters: Parameters) -> Array:

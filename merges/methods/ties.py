@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from merges.methods.declaration import Layer, Layers, Method, Parameter, Parameters, Reference, scale
-from merges.methods.deltas import Array, Delta, blocks
-from merges.methods.election import NORMALIZE, ZERO_SIGN, elect
+from merges.methods.deltas import Array, Delta
+from merges.methods.election import NORMALIZE, ZERO_SIGN, Part, elect
 from merges.methods.trimming import cut, keep_over_all_layers, kept_count
 
 
 def run(layer: Layer, parameters: Parameters) -> Delta:
     """Trim, elect, disjoint mean, scale by λ (Yadav et al. 2023); float32, one layer at a time in row blocks."""
     size = layer.shape[0] * layer.shape[1]
-    cuts = [
-        cut(source.delta, kept_count(size, source.parameters["density"]) if source.keep is None else source.keep)
+    parts = [
+        trimmed(source.delta, kept_count(size, source.parameters["density"]) if source.keep is None else source.keep)
         for source in layer.sources
     ]
+    return elect(layer.shape, parts, layer.weights, parameters, parameters["lambda"])
 
-    def trimmed() -> Iterator[tuple[slice, Array]]:
-        for block in blocks(layer.shape):
-            start = block.start * layer.shape[1]
-            pairs = zip(cuts, layer.deltas, strict=True)
-            yield block, np.stack([one.trimmed(delta.rows(block), start) for one, delta in pairs])
 
-    return elect(
-        layer.shape, trimmed, layer.weights, parameters["normalize"], parameters["zero_sign"], parameters["lambda"]
-    )
+def trimmed(delta: Delta, keep: int) -> Part:
+    """Blocks of a delta with all but its `keep` largest entries at zero."""
+    one = cut(delta, keep)
+
+    def part(block: slice, out: Array) -> None:
+        delta.rows(block, out)
+        one.trim(out, block.start * delta.shape[1])
+
+    return part
 
 
 def survey(layers: Layers, parameters: Parameters) -> dict[str, Sequence[int | None]]:

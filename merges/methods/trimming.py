@@ -12,9 +12,10 @@ import numpy as np
 
 from merges.methods.declaration import Layers
 from merges.methods.deltas import Array, Delta, blocks
+from merges.methods.scratch import borrowed, mask_in
 
 BINS = 1 << 15
-SAMPLED_ROWS, SAMPLED_VALUES = 64, 1 << 16
+RUNS, SAMPLED_VALUES = 16, 1 << 15
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,25 @@ class Cut:
     threshold: float
     last: int
 
+    def trim(self, values: Array, start: int) -> None:
+        """Set what is cut to zero, in place; `start` is the flat position of the first value. NaN stays NaN."""
+        with borrowed(values.shape, 2) as (sizes, flags):
+            np.abs(values, out=sizes)
+            kept = mask_in(flags)
+            if self.last >= start + values.size - 1:
+                np.greater_equal(sizes, np.float32(self.threshold), out=kept)
+            else:
+                np.greater(sizes, np.float32(self.threshold), out=kept)
+                if self.last >= start:
+                    equal = np.flatnonzero(sizes == np.float32(self.threshold))
+                    kept.reshape(-1)[equal[equal <= self.last - start]] = True
+            values *= kept
+
     def trimmed(self, values: Array, start: int) -> Array:
-        """`values` with what is cut set to zero; `start` is the flat position of the first one."""
-        size = np.abs(values)
-        if self.last >= start + values.size - 1:
-            return np.where(size >= self.threshold, values, np.float32(0.0))
-        kept = size > self.threshold
-        if self.last >= start:
-            equal = np.flatnonzero(size == self.threshold)
-            kept.flat[equal[equal <= self.last - start]] = True
-        return np.where(kept, values, np.float32(0.0))
+        """A copy of `values` with what is cut set to zero."""
+        result = np.array(values, np.float32)
+        self.trim(result, start)
+        return result
 
 
 def kept_count(size: int, density: float) -> int:
@@ -42,22 +52,23 @@ def kept_count(size: int, density: float) -> int:
 
 
 def cut(delta: Delta, keep: int) -> Cut:
-    """The cut that keeps exactly the `keep` largest |entries|, in two or three passes and little memory.
+    """The cut that keeps exactly the `keep` largest |entries|, in one pass and little memory unless entries tie.
 
     A sample brackets the threshold; one pass counts what is above the bracket and collects what is inside, where the
-    threshold is then selected exactly. Should the bracket miss, it is widened. A last pass finds which of equal
-    entries stay, if not all of them do.
+    threshold is then selected exactly. Should the bracket miss, a histogram of all sizes gives one that cannot. A last
+    pass finds which of equal entries stay, if not all of them do.
     """
     count = delta.shape[0] * delta.shape[1]
     if keep >= count:
-        return Cut(-1.0, -1)
+        return Cut(-1.0, count)
     if keep <= 0:
         return Cut(float("inf"), -1)
-    low, high = _bracket(delta, 1.0 - keep / count)
-    above, inside = _between(delta, low, high)
+    above, inside = _between(delta, *_bracket(delta, keep / count))
     if not above < keep <= above + inside.size:
-        above, inside = _between(delta, -1.0, float("inf"))
+        above, inside = _between(delta, *_sure_bracket(delta, keep))
     missing = keep - above
+    if missing > inside.size:
+        return Cut(-1.0, count)  # there are NaNs, which are larger than nothing: kept, so that they are found later
     threshold = np.partition(inside, inside.size - missing)[inside.size - missing]
     equal = missing - int(np.count_nonzero(inside > threshold))
     if equal == int(np.count_nonzero(inside == threshold)):
@@ -65,27 +76,56 @@ def cut(delta: Delta, keep: int) -> Cut:
     return Cut(float(threshold), _position(delta, threshold, equal))
 
 
-def _bracket(delta: Delta, quantile: float) -> tuple[float, float]:
-    """Sizes that the entry at this quantile almost surely lies between, from evenly spaced rows."""
-    rows, columns = delta.shape
-    wanted = min(rows, max(SAMPLED_ROWS, SAMPLED_VALUES // columns))
-    sizes = np.abs(delta.rows(np.unique(np.linspace(0, rows - 1, wanted).astype(np.int64)))).ravel()
-    margin = 0.02 + 2.0 / np.sqrt(sizes.size)
-    if sizes.size < SAMPLED_VALUES // 4 or rows <= wanted:
-        margin = max(margin, 0.1)
-    low, high = np.quantile(sizes, [max(quantile - margin, 0.0), min(quantile + margin, 1.0)])
-    return (-1.0 if quantile <= margin else float(low)), (float("inf") if quantile + margin >= 1.0 else float(high))
+def _bracket(delta: Delta, share: float) -> tuple[float, float]:
+    """Sizes between which lies the entry that a share of all are larger than: (low, high), almost surely.
+
+    From runs of neighbouring rows. Rows differ among each other, so the margin is wider than for independent entries.
+    """
+    rows = sampled_rows(delta.shape, SAMPLED_VALUES)
+    sizes = np.sort(np.abs(delta.rows(rows)), axis=None)
+    spread = 8.0 * (share * (1.0 - share) / sizes.size) ** 0.5 + 0.002
+    margin = 0.0 if rows.size == delta.shape[0] else spread
+    low, high = sizes.size * (1.0 - share - margin) - 2, sizes.size * (1.0 - share + margin) + 2
+    return (-1.0 if low < 0 else float(sizes[int(low)])), (
+        float("inf") if high >= sizes.size else float(sizes[int(high)])
+    )
+
+
+def sampled_rows(shape: tuple[int, int], values: int) -> Array:
+    """About so many entries as sixteen evenly spaced runs of neighbouring rows, which a file gives up quickly."""
+    rows, columns = shape
+    length = max(1, values // (RUNS * columns))
+    if rows <= RUNS * length:
+        return np.arange(rows)
+    starts = np.linspace(0, rows - length, RUNS).astype(np.int64)
+    return np.unique((starts[:, None] + np.arange(length)).ravel())
+
+
+def _sure_bracket(delta: Delta, keep: int) -> tuple[float, float]:
+    """Bounds of the bin of sizes, among 32,768 by their upper 16 bits, that holds the `keep`-th largest."""
+    histogram = np.zeros(BINS, np.int64)
+    for block in blocks(delta.shape):
+        histogram += np.bincount(_bins(delta.rows(block)), minlength=BINS)
+    edge = _edge(histogram, keep)
+    ends = np.array([(edge << 16) - 1 if edge else 0, (edge << 16) + 0xFFFF], np.uint32).view(np.float32)
+    return (float(ends[0]) if edge else -1.0), float(ends[1])
 
 
 def _between(delta: Delta, low: float, high: float) -> tuple[int, Array]:
     """How many sizes lie above `high`, and those from `low` (not included) to `high`."""
     above, inside = 0, []
-    for block in blocks(delta.shape):
-        sizes = np.abs(delta.rows(block)).ravel()
-        sizes = sizes[sizes > low] if low >= 0 else sizes
-        larger = sizes > high
-        above += int(np.count_nonzero(larger))
-        inside.append(sizes[~larger])
+    step = next(blocks(delta.shape))
+    with borrowed((step.stop - step.start, delta.shape[1]), 3) as (values, one, other):
+        for block in blocks(delta.shape):
+            height = block.stop - block.start
+            sizes, larger, within = values[:height], mask_in(one[:height]), mask_in(other[:height])
+            delta.rows(block, sizes)
+            np.abs(sizes, out=sizes)
+            np.greater(sizes, np.float32(high), out=larger)
+            above += int(np.count_nonzero(larger))
+            # Picking values out is slow where many are picked: so only those of the bracket, never all above it.
+            np.greater(sizes, np.float32(low), out=within)
+            inside.append(sizes[np.logical_xor(within, larger, out=within)])
     return above, np.concatenate(inside)
 
 

@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from adapters.formats.modules import BaseIndex
 from merges.methods import Layer, Source
-from merges.methods.deltas import Array, Delta, LowRank, blocks, zero
+from merges.methods.deltas import Delta, LowRank, blocks, zero
+from merges.methods.scratch import borrowed
 from merges.recipes import Problem, Recipe, RecipeError, lint
 from merges.running.adapters import Adapter, LocalAdapter, Site, read_adapter
 from merges.running.geometry import Conflict, cosines, sampled
@@ -60,6 +61,7 @@ def merge_checkpoints(
         try:
             _stream(work, result, journal, names, progress)
         except BaseException:
+            result.close()
             if scratch is None:
                 result.discard()
             raise
@@ -130,7 +132,11 @@ class _Work:
 
     def layers(self, names: Sequence[str]) -> Iterator[Layer]:
         """Every layer that can be merged, in order."""
-        return (self.layer(name, Rows(self.ground, name)) for name in names if is_float(self.ground.info(name)))
+        return (
+            self.layer(name, Rows(self.ground, name, keeping=True))
+            for name in names
+            if is_float(self.ground.info(name))
+        )
 
     def layer(self, name: str, base: Rows, keep: Sequence[int | None] = ()) -> Layer:
         """One tensor of the base, and what each input would add to it."""
@@ -226,7 +232,7 @@ def _merged(work: _Work, result: WholeResult, name: str, keep: Sequence[int | No
     if not is_float(work.ground.info(name)):
         result.copy(name)
         return {}
-    base = Rows(work.ground, name)
+    base = Rows(work.ground, name, keeping=True)
     layer = work.layer(name, base, keep)
     opposed, products = sampled(layer)
     length, lost = _write(result, name, base, work.recipe.declared.run(layer, work.recipe.parameters), work.recipe)
@@ -242,15 +248,21 @@ def _write(result: WholeResult, name: str, base: Rows, merged: Delta, recipe: Re
     dtype, alone = recipe.output.dtype, recipe.output.form == "delta"
     length = lost = 0.0
     for block in blocks(base.shape):
-        change = merged.rows(block)
-        values: Array = change if alone else base.rows(block) + change
-        length += (
-            float(np.vdot(change, change)) if dtype == "float32" else float(np.square(change, dtype=np.float64).sum())
-        )
-        if dtype != "float32":
-            exact = change.astype(np.float64) if alone else base.rows(block).astype(np.float64) + change
-            lost += float(np.square(rounded(values, dtype) - exact).sum())
-        result.write(name, block.start * base.shape[1], stored(values, dtype).data)
+        with borrowed((block.stop - block.start, base.shape[1])) as (change,):
+            merged.rows(block, change)
+            if dtype == "float32":
+                length += float(np.vdot(change, change))
+                if not alone:
+                    change += base.rows(block)
+                result.write(name, block.start * base.shape[1], change.data)
+                continue
+            exact = change.astype(np.float64)
+            length += float(np.square(exact).sum())
+            if not alone:
+                exact += base.rows(block)
+                change += base.rows(block)
+            lost += float(np.square(rounded(change, dtype) - exact).sum())
+            result.write(name, block.start * base.shape[1], stored(change, dtype).data)
     return length**0.5, lost**0.5
 
 

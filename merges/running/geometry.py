@@ -9,8 +9,9 @@ import numpy as np
 
 from merges.methods import Layer
 from merges.methods.deltas import LowRank, inner
+from merges.methods.trimming import sampled_rows
 
-SAMPLED_ROWS, SAMPLED_VALUES = 16, 1 << 17
+SAMPLED_VALUES = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Conflict:
 
 
 def conflict(layer: Layer) -> Conflict:
-    """Sign conflict of one layer, on a few evenly spaced rows, so that it never costs more than merging."""
-    count, rows = layer.shape[0], _sample(layer)
+    """Sign conflict of one layer, on a few evenly spaced runs of rows, so that it never costs more than merging."""
+    count, rows = layer.shape[0], sampled_rows(layer.shape, SAMPLED_VALUES)
     total = np.zeros((rows.size, layer.shape[1]), np.float32)
     mass = 0.0
     for source in layer.sources:
@@ -41,14 +42,15 @@ def conflict(layer: Layer) -> Conflict:
 
 def sampled(layer: Layer) -> tuple[Conflict, Any]:
     """Sign conflict and inner products of one large layer, both on the same few rows and scaled up to all."""
-    count, rows = layer.shape[0], _sample(layer)
-    values = np.stack([source.delta.rows(rows).ravel() for source in layer.sources])
-    weighted = values * np.asarray(layer.weights, np.float32)[:, None]
+    count, rows = layer.shape[0], sampled_rows(layer.shape, SAMPLED_VALUES)
+    values = np.empty((len(layer.sources), rows.size * layer.shape[1]), np.float32)
+    for source, place in zip(layer.sources, values, strict=True):
+        source.delta.rows(rows, place.reshape(rows.size, layer.shape[1]))
+    weights = np.asarray(layer.weights, np.float32)
     scale = count / rows.size
-    mass = float(np.abs(weighted).sum(dtype=np.float64)) * scale
-    left = float(np.abs(weighted.sum(axis=0)).sum(dtype=np.float64)) * scale
-    wide = values.astype(np.float64)
-    return Conflict(mass, left), scale * (wide @ wide.T)
+    mass = float(np.abs(weights) @ np.abs(values).sum(axis=1, dtype=np.float64)) * scale
+    left = float(np.abs(weights @ values).sum(dtype=np.float64)) * scale
+    return Conflict(mass, left), scale * (values @ values.T).astype(np.float64)
 
 
 def products(layer: Layer) -> Any:
@@ -75,13 +77,6 @@ def _factored_products(factors: list[LowRank]) -> Any:
         for column in range(len(factors)):
             result[row, column] = both[ends[row] : ends[row + 1], ends[column] : ends[column + 1]].sum()
     return result
-
-
-def _sample(layer: Layer) -> Any:
-    """Evenly spaced rows: about 131,072 entries of each input, at least 16 rows."""
-    count = layer.shape[0]
-    wanted = min(count, max(SAMPLED_ROWS, SAMPLED_VALUES // layer.shape[1]))
-    return np.unique(np.linspace(0, count - 1, wanted).astype(np.int64))
 
 
 def cosines(summed: Any) -> list[list[float | None]]:

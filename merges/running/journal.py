@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 
 class Journal:
-    """Lines of JSON; the first says what the run is. A journal of another run, or a torn last line, is left behind."""
+    """Lines of JSON; the first says what the run is. A journal of another run, or a torn last line, is left behind.
+
+    So is one from before the machine was started: neither it nor the weights were forced to disk, which would cost
+    more than merging does. A killed process loses nothing that way, a machine without power everything.
+    """
 
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
-        self._path, self._key = path, key
+        self._path, self._key = path, key | {"start": _start_of_machine()}
         self.done: dict[str, dict[str, Any]] = {}
         if path.is_file():
             lines = list(_whole_lines(path))
-            if lines and lines[0] == key:
+            if lines and lines[0] == self._key:
                 self.done = {row["tensor"]: row["facts"] for row in lines[1:]}
                 path.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         self._started = bool(self.done)
@@ -30,9 +33,13 @@ class Journal:
             self._started = True
         with self._path.open("ab") as file:
             file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
         self.done[tensor] = facts
+
+
+def _start_of_machine() -> str:
+    """Another text after every start; empty where the system does not say."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

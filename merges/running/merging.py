@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from merges.methods import Layer, Source
-from merges.methods.deltas import Array, Delta, Dense, LowRank, dense, norm, zero
+from merges.methods.deltas import Array, Delta, Dense, LowRank, dense, held, norm, zero
 from merges.methods.spaces import project
 from merges.recipes import Problem, Recipe, RecipeError, lint, to_yaml
 from merges.running import allocation
@@ -133,7 +133,7 @@ class _Work:
         """Merge one place, keep it as a piece, and measure what writing it so loses."""
         layer = self.layer(site, keep)
         projected, back = project(layer, self.recipe.space)
-        merged = back(self.recipe.declared.run(projected, self.recipe.parameters))
+        merged = held(back(self.recipe.declared.run(projected, self.recipe.parameters)))
         if site.kind in ("ia3", "bias"):
             values = dense(merged)
             arrays, length = {"values": values}, norm(merged)

@@ -36,6 +36,7 @@ class WholeResult:
         self._places: dict[str, _Place] = {}
         self._headers: dict[str, bytes] = {}
         self._sizes: dict[str, int] = {}
+        self._open: dict[str, int] = {}
         self.written: list[str] = []
         shards = [names] if recipe.output.form == "delta" else list(self._shards())
         for number, shard in enumerate(shards, start=1):
@@ -61,15 +62,20 @@ class WholeResult:
             with path.open("r+b" if path.exists() else "wb") as opened:
                 opened.write(header)
                 opened.truncate(self._sizes[file])
+            self._open[file] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
-    def write(self, name: str, first: int, data: bytes) -> None:
+    def close(self) -> None:
+        """Let go of the files; nothing can be written after."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def write(self, name: str, first: int, data: bytes | memoryview) -> None:
         """Write elements of one tensor from the `first` on."""
         place = self._places[name]
-        with (self.folder / place.file).open("r+b", buffering=0) as file:
-            offset, view = place.offset + first * place.itemsize, memoryview(data)
-            while view:
-                done = os.pwrite(file.fileno(), view, offset)
-                view, offset = view[done:], offset + done
+        offset, view = place.offset + first * place.itemsize, memoryview(data).cast("B")
+        while view:
+            done = os.pwrite(self._open[place.file], view, offset)
+            view, offset = view[done:], offset + done
 
     def copy(self, name: str) -> None:
         """Write a tensor as the base has it."""
@@ -112,6 +118,7 @@ class WholeResult:
         """Move everything to `output`. Raises FileExistsError if that is taken."""
         if output.exists() and not (output.is_dir() and not any(output.iterdir())):
             raise FileExistsError(f"The folder {output.name} is not empty. Give a new one for the result.")
+        self.close()
         (self.folder / "journal.jsonl").unlink(missing_ok=True)
         if output.exists():
             output.rmdir()
@@ -119,6 +126,7 @@ class WholeResult:
 
     def discard(self) -> None:
         """Remove what was written."""
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _dtype(self, name: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from adapters.formats.values import Array, TensorFile
 from merges.methods.declaration import Statistic, Statistics
-from merges.methods.deltas import Delta
+from merges.methods.deltas import Delta, placed
 
 FOLDER = "statistics"
 KINDS: tuple[Statistic, ...] = get_args(Statistic)
@@ -36,12 +36,12 @@ class StoredRows:
         shape = self.file.header.tensors[self.name].shape
         return (1, shape[0]) if len(shape) == 1 else (shape[0], int(np.prod(shape[1:])))
 
-    def rows(self, selection: slice | Array) -> Array:
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
         """The chosen rows in float32."""
         if isinstance(selection, slice):
             start, stop, _ = selection.indices(self.shape[0])
-            return self.file.read_rows(self.name, start, stop).astype(np.float32, copy=False)
-        return np.concatenate([self.rows(slice(row, row + 1)) for row in selection.tolist()])
+            return placed(self.file.read_rows(self.name, start, stop), out)
+        return placed(np.concatenate([self.rows(slice(row, row + 1)) for row in selection.tolist()]), out)
 
 
 @dataclass(frozen=True)

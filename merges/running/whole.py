@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ import numpy as np
 from adapters.formats.errors import FormatError
 from adapters.formats.safetensors_header import Header, TensorInfo, join_headers
 from adapters.formats.values import FLOATING, Array, TensorFile
+from merges.methods.deltas import placed
 from merges.recipes import Problem, RecipeError
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
@@ -54,27 +56,46 @@ class Checkpoint:
 
 
 class Rows:
-    """One tensor as a matrix (first axis × everything else), float32; the last block read is kept.
+    """One tensor as a matrix (first axis × everything else), float32; with `keeping`, the last block read is kept.
 
     All inputs subtract the same rows of the base one after the other, so that one block is worth keeping.
     """
 
-    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
-        self._file, self._name = checkpoint.holder[name], name
+    def __init__(self, checkpoint: Checkpoint, name: str, keeping: bool = False) -> None:
+        self._file, self._name, self._keeping = checkpoint.holder[name], name, keeping
         self._last: tuple[int, int] = (0, 0)
         self._values: Array = np.zeros((0, 0), np.float32)
+        self._memory: Array = self._values
         shape = checkpoint.info(name).shape
         self.shape = (1, shape[0] if shape else 1) if len(shape) < 2 else (shape[0], int(np.prod(shape[1:])))
 
-    def rows(self, selection: slice | Array) -> Array:
-        """The chosen rows. Do not write into them."""
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
+        """The chosen rows, `out` where given. Do not write into others."""
         if not isinstance(selection, slice):
-            return np.concatenate([self.rows(slice(row, row + 1)) for row in selection.tolist()])
+            result = np.empty((len(selection), self.shape[1]), np.float32) if out is None else out
+            for place, start, stop in runs(selection):
+                self._file.fill_rows(self._name, start, result[place : place + stop - start])
+            return result
         start, stop, _ = selection.indices(self.shape[0])
-        if (start, stop) != self._last or not self._values.size:
-            self._values = self._file.read_rows(self._name, start, stop).astype(np.float32, copy=False)
+        if not self._keeping:
+            result = np.empty((stop - start, self.shape[1]), np.float32) if out is None else out
+            self._file.fill_rows(self._name, start, result)
+            return result
+        if (start, stop) != self._last:
+            if len(self._memory) < stop - start:
+                self._memory = np.empty((stop - start, self.shape[1]), np.float32)
+            self._values, self._last = self._memory[: stop - start], (0, 0)
+            self._file.fill_rows(self._name, start, self._values)
             self._last = (start, stop)
-        return self._values
+        return self._values if out is None else placed(self._values, out)
+
+
+def runs(rows: Array) -> list[tuple[int, int, int]]:
+    """Rising row numbers as runs of neighbours: (place of the first, first, one past the last)."""
+    breaks = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    return [
+        (place, int(rows[place]), int(rows[end - 1]) + 1) for place, end in itertools.pairwise(breaks) if end > place
+    ]
 
 
 @dataclass(frozen=True)
@@ -89,9 +110,10 @@ class Difference:
         """(rows, columns)"""
         return self.base.shape
 
-    def rows(self, selection: slice | Array) -> Array:
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
         """The chosen rows in float32."""
-        result: Array = self.own.rows(selection) - self.base.rows(selection)
+        result = self.own.rows(selection, out)
+        result -= self.base.rows(selection)
         return result
 
 
@@ -108,10 +130,10 @@ class Scaled:
         """(rows, columns)"""
         return self.base.shape
 
-    def rows(self, selection: slice | Array) -> Array:
+    def rows(self, selection: slice | Array, out: Array | None = None) -> Array:
         """The chosen rows in float32."""
         factor = self.offset[selection][:, None] if self.along_rows else self.offset[None, :]
-        result: Array = self.base.rows(selection) * factor
+        result: Array = np.multiply(self.base.rows(selection), factor, out=out)
         return result
 
 

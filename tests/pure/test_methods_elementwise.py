@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merges.methods import METHODS, Layer, Source, deltas
+from merges.methods import METHODS, Layer, Source, deltas, trimming
 from merges.methods.deltas import Dense, LowRank, dense
 from merges.methods.trimming import cut, kept_count
 
@@ -84,6 +84,48 @@ def test_a_cut_keeps_exactly_k_entries_first_ones_first(entries: list[int], keep
     places = np.flatnonzero((np.abs(matrix).ravel() == threshold) & (kept == 0))
     equal = np.flatnonzero((np.abs(matrix).ravel() == threshold) & (kept > 0))
     assert threshold == 0 or not (places.size and equal.size) or places.min() > equal.max()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["smooth", "few sizes", "sorted rows", "one row", "mostly zero", "one size"]),
+    st.floats(0.001, 0.999),
+)
+def test_a_sampled_bracket_never_changes_what_is_cut(seed: int, kind: str, density: float) -> None:
+    """Matrices larger than what is sampled, of shapes that lead a sample astray, against numpy's own selection."""
+    random = np.random.default_rng(seed)
+    matrix = random.standard_normal((1 if kind == "one row" else 600, 90), dtype=np.float32)
+    if kind == "few sizes":
+        matrix = np.round(matrix * 2)
+    elif kind == "sorted rows":
+        matrix *= np.linspace(0, 1, len(matrix), dtype=np.float32)[:, None] ** 8
+    elif kind == "mostly zero":
+        matrix *= random.random(matrix.shape) < 0.01
+    elif kind == "one size":
+        matrix = np.sign(matrix)
+    keep = kept_count(matrix.size, density)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trimming, "SAMPLED_VALUES", 2000)
+        one = cut(Dense(matrix), keep)
+    sizes = np.abs(matrix).ravel()
+    threshold = np.partition(sizes, sizes.size - keep)[sizes.size - keep]
+    expected = sizes > threshold
+    expected[np.flatnonzero(sizes == threshold)[: keep - expected.sum()]] = True
+    kept = one.trimmed(matrix, 0).ravel()
+    np.testing.assert_array_equal(kept, np.where(expected, matrix.ravel(), 0))
+    halves = [one.trimmed(part, start * matrix.shape[1]) for start, part in ((0, matrix[:250]), (250, matrix[250:]))]
+    np.testing.assert_array_equal(np.concatenate(halves).ravel(), kept)
+
+
+@pytest.mark.parametrize("method", ["ties", "dare", "breadcrumbs", "task_arithmetic"])
+def test_nan_is_not_trimmed_away(method: str) -> None:
+    """It has to reach the result, where it is refused by name."""
+    matrices = [np.ones((4, 5)), np.ones((4, 5))]
+    matrices[1][2, 3] = np.nan
+    parameters = METHODS[method].filled({}, 2)
+    result = dense(METHODS[method].run(layer_of(matrices, [1.0, 1.0], parameters), parameters))
+    assert np.isnan(result[2, 3])
 
 
 @settings(max_examples=40, deadline=None)
