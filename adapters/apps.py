@@ -9,7 +9,7 @@ class AdaptersConfig(AppConfig):
 
     def ready(self) -> None:
         from adapters.answering.line import CannotAnswer, NobodyAnswers
-        from adapters.catalog import intake, publishing, wording
+        from adapters.catalog import decoding, intake, predicting, publishing, wording
         from adapters.routing.declaration import RoutingFault
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
@@ -17,6 +17,7 @@ class AdaptersConfig(AppConfig):
         from hub.repos.commits import register_published
         from hub.repos.policy import register_validator
         from hub.review.diffs import register_words
+        from hub.store.predicted import register_decoder
 
         register_error(NobodyAnswers, 503, "nobody_answers")
         register_error(CannotAnswer, 422, "cannot_answer")
@@ -24,7 +25,10 @@ class AdaptersConfig(AppConfig):
         register_validator(intake.validate)
         register_words(wording.words)
         register_published(publishing.on_commit)
+        register_published(predicting.on_commit)
+        register_decoder(decoding.NAME, "adapters.catalog.decoding:opened")
         register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))
         register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))
         register(JobKind("adapters.embed", "adapters.catalog.placing:run", Queue.HEAVY))
+        register(JobKind(predicting.KIND, "adapters.catalog.predicting:run", Queue.HEAVY))
         register(JobKind("adapters.map", "adapters.catalog.mapping:run", Queue.HEAVY))

@@ -85,6 +85,7 @@ LIMITS = {
     "collect_grace_seconds": env.int("LIMIT_COLLECT_GRACE_SECONDS", default=7 * 24 * 3600),
     "presigned_seconds": env.int("LIMIT_PRESIGNED_SECONDS", default=3600),
     "whole_bytes": env.int("LIMIT_WHOLE_BYTES", default=32 * MIB),
+    "predict_bytes": env.int("LIMIT_PREDICT_BYTES", default=1 * MIB),  # smaller files are stored as they are
     "hot_downloads": env.int("LIMIT_HOT_DOWNLOADS", default=5),
     "streams": env.int("LIMIT_STREAMS", default=6),  # plain downloads of files in chunks at once, of a process
     "arrived_bytes": env.int("LIMIT_ARRIVED_BYTES", default=1024 * MIB),
@@ -98,6 +99,7 @@ LIMITS = {
     "cache_bytes": env.int("LIMIT_CACHE_BYTES", default=20 * 1024 * MIB),
 }
 XET = env.str("XET", default="on") != "off"
+PREDICT = env.str("PREDICT", default="on") != "off"  # checkpoints that other files explain are stored in less space
 XET_EPOCH = env.str("XET_EPOCH", default="1")  # raise it after a loss of chunks: every client forgets what it has sent
 TORCH_THREADS = env.int("TORCH_THREADS", default=1)
 """Threads of one worker's training: more workers with one thread each are faster than one with many."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from adapters.encoding.ways import Cast, Lora, Mean, New, Place, Rows, Same, Scale, Sparse, Way, refuse
@@ -78,3 +79,16 @@ _READERS: dict[str, Callable[..., Way]] = {
         Same(_whole(number), _whole(offset)), _whole(other), _whole(positions), _whole(values), _whole(count)
     ),
 }  # fmt: skip
+
+
+def renumber(thing: Any, numbers: Mapping[int, int]) -> Any:
+    """A way (or a part of one) with its inputs called by other numbers."""
+    if isinstance(thing, tuple):
+        return tuple(renumber(part, numbers) for part in thing)
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    changed = {}
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        changed[field.name] = numbers[value] if field.name == "number" else renumber(value, numbers)
+    return replace(thing, **changed)

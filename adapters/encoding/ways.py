@@ -28,7 +28,7 @@ from adapters.formats.safetensors_header import BITS, TensorInfo
 
 MAX_RANK = 1024
 MAX_MEANS = 16
-MAX_RUNS = 200_000
+MAX_RUNS = 4096
 MAX_FACTOR_BYTES = 256 << 20
 MAX_POSITIONS = 1 << 24
 MAX_ROW_BYTES = 16 << 20

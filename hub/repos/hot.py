@@ -1,7 +1,7 @@
-"""Files in chunks that many fetch by plain HTTP get a whole object for a while: a redirect costs the hub nothing.
+"""Files in chunks, or predicted, that many fetch by plain HTTP get a whole object for a while: a redirect is free.
 
 Every whole download is counted; at the limit a job rebuilds the file once, checks its sha256, and stores it beside the
-chunks. The collection stops using it when its time is over.
+other form. The collection stops using it when its time is over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from hub.store import chunked, objects
+from hub.store import blobs, objects
 from hub.store.models import Blob, BlobState
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def run(running: Running) -> dict[str, Any]:
     blob.refresh_from_db()
     digest, done = hashlib.sha256(), 0
     with tempfile.TemporaryFile(prefix="tessera-whole-") as body:
-        for piece in chunked.stream(blob):
+        for piece in blobs.stream(blob):
             digest.update(piece)
             done += body.write(piece)
             running.progress(done, blob.size, "Rebuilding")
         if digest.hexdigest() != blob.sha256:
-            raise JobFailed("The file rebuilt from its chunks differs; run check_store.")
+            raise JobFailed("The rebuilt file differs from what it was; run check_store.")
         body.seek(0)
         objects.put_large(blob.key, body)
     with running.adopt():

@@ -166,10 +166,11 @@ def walk(repo: Repo, tree: str) -> tuple[dict[str, str], dict[str, str]]:
 
 def describe(repo: Repo, shas: dict[str, str]) -> list[Listed]:
     """Path → git id as a listing, in one query that reads no file's bytes."""
+    found = GitObject.objects.filter(repo=repo, sha__in=set(shas.values()), kind="blob")
+    wanted = ("sha", "size", "large_id", "large__xet_hash", "large__chunks_dropped_at")
     rows = {
-        sha: (size, sha256, xet)
-        for sha, size, sha256, xet in GitObject.objects.filter(repo=repo, sha__in=set(shas.values()), kind="blob")
-        .values_list("sha", "size", "large_id", "large__xet_hash")
+        sha: (size, sha256, None if dropped else xet)
+        for sha, size, sha256, xet, dropped in found.values_list(*wanted)
     }  # fmt: skip
     return [Listed(path, sha, *rows[sha]) for path, sha in shas.items()]
 

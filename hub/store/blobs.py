@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.accounts.models import Account
-from hub.store import chunked, objects
+from hub.store import chunked, objects, predicted
 from hub.store.models import Blob, BlobState, Upload, blob_key
 
 DOOMED_TRIES, DOOMED_WAIT = 50, 0.2
@@ -37,14 +37,16 @@ def present(sha256: str) -> Blob | None:
 
 def stream(blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """Bytes `start` to `end` (exclusive) of a file, however it is stored. Raises StoreError."""
-    return objects.stream(blob.key, start, end) if blob.whole else chunked.stream(blob, start, end)
+    if blob.whole:
+        return objects.stream(blob.key, start, end)
+    return chunked.stream(blob, start, end) if blob.xet_hash else predicted.stream(blob, start, end)
 
 
 def read_range(blob: Blob, start: int, end: int) -> bytes:
     """A small range in one piece. Raises StoreError."""
     if blob.whole:
         return objects.read_range(blob.key, start, min(end, blob.size))
-    return b"".join(chunked.stream(blob, start, end))
+    return b"".join(stream(blob, start, end))
 
 
 def store_bytes(data: bytes) -> Blob:

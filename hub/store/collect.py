@@ -5,7 +5,8 @@ row lock if it is still unreferenced and no open upload names it; only then are 
 Referring to a blob clears the mark in the referring transaction (`hub.repos.trees.refer`).
 
 A xorb goes when no file has a term in it and no claim on it lives: clients refer for weeks to what they have sent.
-Objects of whole files that are now kept in chunks go when no address that was given out for them can be alive.
+Objects of whole files that are now kept in chunks, and chunks of files that are now predicted, go when no address that
+was given out for them can be alive. A blob that explains another stays as long as that one.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from hub.store import arrived, objects
-from hub.store.models import Blob, BlobState, Upload, Xorb, XorbClaim
+from hub.store import arrived, objects, predicted
+from hub.store.models import Blob, BlobState, Prediction, Term, Upload, Xorb, XorbClaim
 
 Reference = Callable[[], "QuerySet[Any, str]"]
 _references: list[Reference] = []
@@ -60,13 +61,17 @@ def collect() -> Collected:
             done.deleted += 1
     for blob in Blob.objects.filter(state=BlobState.DOOMED):
         objects.delete(blob.key)
+        predicted.withdraw(Prediction.objects.filter(blob=blob))
         done.bytes_freed += blob.size if blob.whole else 0
         Blob.objects.filter(pk=blob.pk, state=BlobState.DOOMED).delete()
     for upload in Upload.objects.filter(expires_at__lt=now):
         _forget(upload)
         done.uploads_expired += 1
+    _drop_chunks(now)
     _collect_xorbs(done, now)
     _drop_wholes(done, now)
+    stale = now - timedelta(seconds=settings.LIMITS["upload_seconds"])
+    predicted.withdraw(Prediction.objects.filter(state=BlobState.PENDING, created_at__lt=stale))
     arrived.tidy()
     return done
 
@@ -88,15 +93,29 @@ def _collect_xorbs(done: Collected, now: datetime) -> None:
         done.bytes_freed += xorb.size
 
 
+def _drop_chunks(now: datetime) -> None:
+    """Forget the chunks of predicted files; twice the life of an address after nobody is sent to them any more."""
+    Blob.objects.filter(predicted=True, chunks_dropped_at=None).exclude(xet_hash="").update(chunks_dropped_at=now)
+    for blob in Blob.objects.filter(predicted=True, chunks_dropped_at__lt=_dead(now)):
+        with transaction.atomic():
+            Term.objects.filter(blob=blob).delete()
+            Blob.objects.filter(pk=blob.pk, predicted=True).update(xet_hash="", chunks_dropped_at=None)
+
+
+def _dead(now: datetime) -> datetime:
+    """Addresses given out before then are over."""
+    return now - 2 * timedelta(seconds=settings.LIMITS["presigned_seconds"])
+
+
 def _drop_wholes(done: Collected, now: datetime) -> None:
-    """Remove objects of whole files whose chunks were verified; twice the life of an address has passed since.
+    """Remove objects of files whose other form was verified; twice the life of an address has passed since.
 
     Files that are no longer downloaded by many stop being whole first.
     """
-    Blob.objects.filter(whole=True, hot_until__lt=now).exclude(xet_hash="").update(
+    Blob.objects.filter(whole=True, hot_until__lt=now).exclude(xet_hash="", predicted=False).update(
         whole=False, hot_until=None, dropped_at=now
     )
-    dead = now - 2 * timedelta(seconds=settings.LIMITS["presigned_seconds"])
+    dead = _dead(now)
     for blob in Blob.objects.filter(whole=False, dropped_at__lt=dead, state=BlobState.PRESENT):
         if Blob.objects.filter(pk=blob.pk, whole=False, dropped_at__lt=dead).update(dropped_at=None):
             objects.delete(blob.key)

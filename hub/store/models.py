@@ -1,4 +1,4 @@
-"""What the database knows of the object store: blobs, xorbs of chunks, and uploads on their way to become blobs."""
+"""What the database knows of the object store: blobs, xorbs of chunks, predictions, and uploads on their way in."""
 
 import uuid
 
@@ -14,7 +14,8 @@ class BlobState(models.TextChoices):
 class Blob(models.Model):
     """Bytes addressed by the sha256 of the whole file. A row is `present` only after the bytes were hashed by us.
 
-    They are stored as one object (`whole`), as ranges of chunks in xorbs (`xet_hash` and `terms`), or both.
+    They are stored as one object (`whole`), as ranges of chunks in xorbs (`xet_hash` and `terms`), as what follows from
+    other blobs (`predicted` and `prediction`), or in several of these forms.
     """
 
     sha256 = models.CharField(primary_key=True, max_length=64)
@@ -35,13 +36,20 @@ class Blob(models.Model):
     xet_hash = models.CharField(
         max_length=64, blank=True, db_index=True, help_text="Xet's hash of the file, if it is stored as chunks."
     )
+    chunks_dropped_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Since when nobody is sent to the chunks; they go when no address of them lives.",
+    )
+    predicted = models.BooleanField(default=False, help_text="It can be rebuilt from other blobs, and was once.")
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=models.Q(sha256__regex=r"^[0-9a-f]{64}$"), name="blob_sha256_is_hex"),
             models.CheckConstraint(condition=models.Q(size__gte=0), name="blob_size_not_negative"),
             models.CheckConstraint(
-                condition=models.Q(whole=True) | ~models.Q(xet_hash=""), name="blob_is_whole_or_in_chunks"
+                condition=models.Q(whole=True) | ~models.Q(xet_hash="") | models.Q(predicted=True),
+                name="blob_is_stored_somehow",
             ),
         ]
 
@@ -52,6 +60,11 @@ class Blob(models.Model):
     def key(self) -> str:
         """Address in the bucket."""
         return self.location or blob_key(self.sha256)
+
+    @property
+    def xet_name(self) -> str:
+        """Xet's hash while clients may be sent to the chunks."""
+        return "" if self.chunks_dropped_at else self.xet_hash
 
 
 def blob_key(sha256: str) -> str:
@@ -128,6 +141,44 @@ class XorbClaim(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} has {self.xorb_id}"
+
+
+class Prediction(models.Model):
+    """How a blob follows from others: a recipe that only its decoder understands, and a payload of the rest.
+
+    It is `present` after the blob was rebuilt from it once and had its sha256.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    blob = models.OneToOneField(Blob, on_delete=models.CASCADE, related_name="prediction")
+    decoder = models.CharField(max_length=40, help_text="Name and version; see hub.store.predicted.register_decoder.")
+    recipe = models.BinaryField()
+    size = models.BigIntegerField(help_text="Bytes of the payload in the store; without any there is no object.")
+    state = models.CharField(max_length=8, choices=BlobState.choices, default=BlobState.PENDING)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.blob_id[:10]} by {self.decoder}"
+
+    @property
+    def key(self) -> str:
+        """Address of the payload in the bucket."""
+        return f"predicted/{self.pk}"
+
+
+class PredictionInput(models.Model):
+    """A blob without which another cannot be rebuilt: it may not be removed."""
+
+    prediction = models.ForeignKey(Prediction, on_delete=models.CASCADE, related_name="inputs")
+    number = models.PositiveSmallIntegerField()
+    blob = models.ForeignKey(Blob, on_delete=models.RESTRICT, related_name="explains")
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["prediction", "number"], name="prediction_input_once")]
+
+    def __str__(self) -> str:
+        return f"{self.blob_id[:10]} for {self.prediction_id}"
 
 
 class Upload(models.Model):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hub.store import blobs, chunked, objects
-from hub.store.models import Blob, BlobState, Upload, Xorb
+from hub.store.models import Blob, BlobState, Prediction, Upload, Xorb
 from hub.store.xorbs import table_of, table_stored
 from hub.xet.hashes import FormatError
 
@@ -28,13 +28,17 @@ class Report:
 def verify(*, hashes: bool = False, progress: Callable[[int], None] = lambda n: None) -> Report:
     """Compare every present blob with the bucket (with `hashes`, by its bytes) and every object with the database."""
     report = Report()
-    stored = {info.key: info.size for prefix in ("blobs/", "xorbs/") for info in objects.walk(prefix)}
+    stored = {info.key: info.size for prefix in ("blobs/", "xorbs/", "predicted/") for info in objects.walk(prefix)}
     known: set[str] = set()
     for xorb in Xorb.objects.defer("table").iterator():
         known.add(xorb.key)
         if xorb.state == BlobState.PRESENT:
             _check_xorb(report, xorb, stored.get(xorb.key), hashes=hashes)
             progress(report.checked)
+    for prediction in Prediction.objects.defer("recipe").exclude(size=0).iterator():
+        known.add(prediction.key)
+        if prediction.state == BlobState.PRESENT:
+            _check_payload(report, prediction, stored.get(prediction.key))
     for blob in Blob.objects.iterator():
         known.add(blob.key)
         if blob.state == BlobState.PRESENT:
@@ -61,8 +65,17 @@ def _check_xorb(report: Report, xorb: Xorb, size: int | None, *, hashes: bool) -
             report.wrong_hash.append(f"xorb {xorb.hash}")
 
 
+def _check_payload(report: Report, prediction: Prediction, size: int | None) -> None:
+    """The object of a predicted file's payload; its bytes are checked by rebuilding the file."""
+    report.checked += 1
+    if size is None:
+        report.missing.append(f"payload of {prediction.blob_id}")
+    elif size != prediction.size:
+        report.wrong_size.append(f"payload of {prediction.blob_id}")
+
+
 def _check_blob(report: Report, blob: Blob, size: int | None, *, hashes: bool) -> None:
-    """A file as it is read: its own object, or its chunks."""
+    """A file as it is read: its own object, its chunks, or what it follows from."""
     report.checked += 1
     if blob.whole and size is None:
         report.missing.append(blob.sha256)

@@ -42,7 +42,7 @@ def resolve(request: WireRequest, repokind: str, owner: str, name: str, revision
 
 
 def _large(request: WireRequest, repo: Repo, commit: Commit, file: File) -> HttpResponseBase:
-    """302 to the object of the whole file, or the stream of its chunks with what a Xet client needs to do better."""
+    """302 to the object of the whole file, or a stream; for chunks with what a Xet client needs to do better."""
     assert file.blob
     kind, blob = content_type(file.path), file.blob
     if blob.whole and request.method == "HEAD" and _store_is_neighbour(request):
@@ -51,10 +51,10 @@ def _large(request: WireRequest, repo: Repo, commit: Commit, file: File) -> Http
         response = streaming.redirect(blob, filename=file.path.rpartition("/")[2], content_type=kind)
     else:
         response = streaming.stream(request, blob, content_type=kind)
-        if settings.XET:
+        if settings.XET and blob.xet_name:
             kind_of_repo = "datasets" if repo.is_task else "models"
             route = absolute(request, f"/api/{kind_of_repo}/{repo.full_name}/xet-read-token/{commit.sha}")
-            response["X-Xet-Hash"] = blob.xet_hash
+            response["X-Xet-Hash"] = blob.xet_name
             response["X-Xet-Refresh-Route"] = route
             response["Link"] = f'<{route}>; rel="xet-auth"'
     response["X-Linked-Etag"] = f'"{blob.sha256}"'
