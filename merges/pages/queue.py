@@ -8,8 +8,7 @@ from django.shortcuts import redirect, render
 from hub.repos.models import Kind
 from hub.review import queue, rules
 from hub.review.models import Reason, Risk
-from merges.pages.review import request_or_404
-from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, signed_in
+from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, request_or_404, signed_in
 
 
 def page(request: HttpRequest) -> HttpResponse:

@@ -15,7 +15,7 @@ from hub.accounts.actor import Actor
 from hub.jobs.models import Job
 from hub.review import change_requests
 from hub.review.models import ChangeRequest, State
-from merges.pages.shared import actor_of, attempt, repo_or_404, signed_in
+from merges.pages.shared import actor_of, attempt, repo_or_404, request_or_404, signed_in
 from merges.threeway import strategies
 from merges.work.reconciling import as_recipe, ask_for_merge, ask_for_preview, conflict_of, measured
 
@@ -63,8 +63,6 @@ def _counted(counts: dict[str, int]) -> list[tuple[str, int]]:
 @require_POST
 def start(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:
     """Merge the target into the change request by the rules of the form."""
-    from merges.pages.review import request_or_404
-
     row = request_or_404(repo_or_404(request, owner, name, task=task), number)
     job, _error = attempt(request, lambda: ask_for_merge(actor_of(request), row, rules_of(request.POST)))
     return redirect(job.get_absolute_url() if job else row.get_absolute_url())

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from hub.repos import trees
 from hub.repos.changes import Inline, Put
 from hub.repos.commits import commit
-from hub.repos.models import Commit, Repo
+from hub.repos.models import Commit
 from hub.review import change_requests, decisions
 from hub.review.models import ChangeRequest, State
 from hub.rights import Verb, can
 from merges.pages import acting, diff_view, reconciling
-from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
+from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, request_or_404, signed_in
 
 
 def discussions(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
@@ -22,14 +22,6 @@ def discussions(request: HttpRequest, owner: str, name: str, task: bool = False)
     repo = repo_or_404(request, owner, name, task=task)
     rows = repo.change_requests.select_related("author")
     return repo_page(request, "work/change_requests.html", repo, "discussions", page_obj=page_of(request, rows))
-
-
-def request_or_404(repo: Repo, number: int) -> ChangeRequest:
-    """The change request of an address."""
-    row = repo.change_requests.select_related("author", "repo__owner").filter(number=number).first()
-    if row is None:
-        raise Http404("There is no such change request.")
-    return row
 
 
 def change_request(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:

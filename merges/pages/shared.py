@@ -18,6 +18,7 @@ from hub.pages.errors import describe
 from hub.pages.middleware import RepoGated, RepoMoved
 from hub.repos import lifecycle, trees
 from hub.repos.models import Commit, Repo
+from hub.review.models import ChangeRequest
 from hub.rights import Verb, can
 
 View = Callable[..., HttpResponse]
@@ -125,3 +126,11 @@ def repo_page(request: HttpRequest, template: str, repo: Repo, tab: str, **conte
             **context,
         },
     )
+
+
+def request_or_404(repo: Repo, number: int) -> ChangeRequest:
+    """The change request of an address."""
+    row = repo.change_requests.select_related("author", "repo__owner").filter(number=number).first()
+    if row is None:
+        raise Http404("There is no such change request.")
+    return row

@@ -133,6 +133,12 @@ def source_legend() -> SafeString:
 
 
 @register.filter
+def branch(ref: str) -> str:
+    """The name people use of a ref: main of refs/heads/main."""
+    return ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+
+
+@register.filter
 def relative_time(when: datetime | str | None) -> SafeString:
     """A `<time>` that says how long ago, with the exact moment as its title."""
     if not when:
