@@ -27,7 +27,8 @@ class AdaptersConfig(AppConfig):
         register_published(publishing.on_commit)
         register_published(predicting.on_commit)
         register_decoder(decoding.NAME, "adapters.catalog.decoding:opened")
-        register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run"))
+        failed = "adapters.catalog.inspecting:job_failed"
+        register(JobKind("adapters.inspect", "adapters.catalog.inspecting:run", failed=failed))
         register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))
         register(JobKind("adapters.embed", "adapters.catalog.placing:run", Queue.HEAVY))
         register(JobKind(predicting.KIND, "adapters.catalog.predicting:run", Queue.HEAVY))

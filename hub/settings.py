@@ -96,6 +96,8 @@ LIMITS = {
     "checkpoint_seconds": env.int("LIMIT_CHECKPOINT_SECONDS", default=10),
     "evaluation_seconds": env.int("LIMIT_EVALUATION_SECONDS", default=3600),
     "evaluation_bytes": env.int("LIMIT_EVALUATION_BYTES", default=16 * 1024 * MIB),
+    "check_seconds": env.int("LIMIT_CHECK_SECONDS", default=2 * 3600),
+    "check_bytes": env.int("LIMIT_CHECK_BYTES", default=16 * 1024 * MIB),
     "cache_bytes": env.int("LIMIT_CACHE_BYTES", default=20 * 1024 * MIB),
 }
 XET = env.str("XET", default="on") != "off"

@@ -10,6 +10,7 @@ class MergesConfig(AppConfig):
     def ready(self) -> None:
         from adapters.answering.composites import register_composite
         from adapters.catalog.lineage import register_extra
+        from hub.jobs.limits import Limits
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
         from hub.pages.errors import register_error
@@ -43,11 +44,13 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.advise", "merges.work.advising:run", Queue.HEAVY))
         register(JobKind("merges.teach", "merges.work.teaching.running:run", Queue.HEAVY))
         register(JobKind("merges.compare_teaching", "merges.work.teaching.comparing:run", Queue.HEAVY))
-        register(JobKind("merges.evaluate", "merges.work.judging:run", Queue.HEAVY))
+        judging, checking = Limits("evaluation_seconds", "evaluation_bytes"), Limits("check_seconds", "check_bytes")
+        register(JobKind("merges.evaluate", "merges.work.judging:run", Queue.HEAVY, limits=judging))
         failed = "merges.work.checking:job_failed"
-        register(JobKind("merges.check", "merges.work.checking:run", Queue.HEAVY, failed=failed))
+        register(JobKind("merges.check", "merges.work.checking:run", Queue.HEAVY, failed=failed, limits=checking))
         register_published(on_commit)
-        register(JobKind("merges.release", "merges.systems.running:run", Queue.HEAVY))
+        failed = "merges.systems.running:job_failed"
+        register(JobKind("merges.release", "merges.systems.running:run", Queue.HEAVY, failed=failed, limits=checking))
         register_published(releases.on_commit)
         register_composite("system", asking.composite)
         register_error(BadManifest, 422, "manifest")

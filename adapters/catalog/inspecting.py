@@ -17,13 +17,15 @@ from adapters.models import Inspection, Lineage, Relation
 from adapters.tasks.reading import split_name
 from adapters.tasks.validation import validate
 from hub.accounts.actor import Actor, actor_for
+from hub.jobs.models import Job
 from hub.jobs.running import Running
 from hub.repos import cards, trees
 from hub.repos.lifecycle import write_facts
 from hub.repos.models import Commit, Kind, Repo
-from hub.review.checks import write_check
+from hub.review.checks import withdraw_check, write_check
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
+GIVEN_UP = "inspection"
 
 
 @dataclass
@@ -49,6 +51,16 @@ def run(running: Running) -> dict[str, Any]:
         placing_queue.queue(repo, commit, running.job.owner)
     _look_inside(repo, commit, running)
     return {"verdicts": {finding.name: finding.verdict for finding in seen.findings}}
+
+
+def job_failed(job: Job) -> None:
+    """An inspection was given up (it crashed or its worker was lost, three times): the commit carries a failed check."""
+    repo = Repo.objects.filter(pk=job.arguments.get("repo")).first()
+    if repo is not None:
+        write_check(
+            repo=repo, sha=str(job.arguments.get("sha", "")), name=GIVEN_UP, verdict="fail", job=job,
+            summary=f"This commit could not be inspected, so nothing is known of it. {job.error}"[:1000],
+        )  # fmt: skip
 
 
 def _look_inside(repo: Repo, commit: Commit, running: Running) -> None:
@@ -179,6 +191,7 @@ def _declared_base(config: bytes) -> str | None:
 
 def _write(repo: Repo, commit: Commit, seen: Seen, running: Running) -> None:
     Inspection.objects.update_or_create(repo=repo, sha=commit.sha, defaults={"facts": seen.facts, "job": running.job})
+    withdraw_check(repo=repo, sha=commit.sha, name=GIVEN_UP)
     for finding in seen.findings:
         write_check(
             repo=repo, sha=commit.sha, name=finding.name, verdict=finding.verdict, summary=finding.summary,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hub.jobs.limits import Limits
 from hub.jobs.models import Job, Queue
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ class JobKind:
     """A kind of work: its name, the queue it waits in, and where its function is (`package.module:function`).
 
     `failed` is where a function of the job is that hears of a job that was given up, also when its worker was lost.
+    With `limits` a worker does it in a process of its own, which cannot have more.
     """
 
     name: str
     handler: str
     queue: str = Queue.FAST
     failed: str = ""
+    limits: Limits | None = None
 
     def load(self) -> Handler:
         """Import the function that does the work."""
@@ -53,3 +56,8 @@ def register(kind: JobKind) -> None:
 def kind_named(name: str) -> JobKind:
     """The kind of that name. Raises KeyError."""
     return _kinds[name]
+
+
+def known_kinds() -> list[JobKind]:
+    """Every kind that was made known."""
+    return list(_kinds.values())

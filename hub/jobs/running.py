@@ -21,6 +21,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from hub.accounts.actor import NOBODY, Actor, actor_for
+from hub.jobs.limits import is_out_of_memory
 from hub.jobs.models import Job, State
 from hub.jobs.registry import MAX_ATTEMPTS, kind_named
 
@@ -144,7 +145,12 @@ def run_job(job_id: str, worker: str = "") -> None:
         running._end(State.FAILED, error=str(error))
         given_up(job_id)
     except Exception as error:
-        _after_crash(running, error)
+        limits = kind_named(running.job.kind).limits
+        if limits is not None and is_out_of_memory(error):
+            running._end(State.FAILED, error=limits.too_much_memory())
+            given_up(job_id)
+        else:
+            _after_crash(running, error)
 
 
 def _after_crash(running: Running, error: Exception) -> None:
@@ -156,6 +162,22 @@ def _after_crash(running: Running, error: Exception) -> None:
     else:
         running._end(State.FAILED, error=f"Failed {MAX_ATTEMPTS} times. {reason}")
         given_up(str(running.job.pk))
+
+
+def ended_apart(job_id: str, worker: str, reason: str, *, again: bool) -> None:
+    """The process that did a job is gone and could not say so itself: try again while that is of use, else fail."""
+    rows = Job.objects.filter(pk=job_id, state=State.RUNNING, worker=worker)
+    if rows.filter(cancel_requested=True).update(
+        state=State.CANCELLED, ended_at=Now(), lease_until=None, note="Cancelled."
+    ):
+        return
+    if again and rows.filter(attempt__lt=MAX_ATTEMPTS).update(
+        state=State.QUEUED, lease_until=None, sent_at=None, error=reason, note="Will try again."
+    ):
+        return
+    words = f"Failed {MAX_ATTEMPTS} times. {reason}" if again else reason
+    if rows.update(state=State.FAILED, ended_at=Now(), lease_until=None, error=words):
+        given_up(job_id)
 
 
 def given_up(job_id: str) -> None:

@@ -5,14 +5,14 @@ import socket
 
 from celery import shared_task
 
-from hub.jobs import queue, running
+from hub.jobs import apart, queue, running
 from hub.store.collect import collect
 
 
 @shared_task(name="hub.jobs.run", ignore_result=True, acks_late=True)
 def run(job_id: str) -> None:
     """Do one job."""
-    running.run_job(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+    apart.run_job(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
 
 
 @shared_task(name="hub.jobs.reap", ignore_result=True)

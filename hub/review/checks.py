@@ -21,3 +21,9 @@ def write_check(
     )  # fmt: skip
     queue.reassess_commit(repo, sha)
     return row
+
+
+def withdraw_check(*, repo: Repo, sha: str, name: str) -> None:
+    """A verdict that holds no longer."""
+    if Check.objects.filter(repo=repo, sha=sha, name=name).delete()[0]:
+        queue.reassess_commit(repo, sha)

@@ -9,6 +9,7 @@ from adapters.formats.findings import Finding
 from adapters.routing import RoutingFault
 from adapters.runtime.errors import RuntimeFault
 from hub.accounts.actor import Actor, actor_for
+from hub.jobs.models import Job
 from hub.jobs.running import JobFailed, Running
 from hub.repos.models import Commit, Kind, Repo
 from merges.evaluation.declared import EvaluationFault
@@ -44,6 +45,14 @@ def run(running: Running) -> dict[str, Any]:
             release = releases.move(release, ReleaseState.RELEASED, **fields)
             _generalist(release)
     return {"state": release.state, "score": release.score}
+
+
+def job_failed(job: Job) -> None:
+    """The evaluation of a candidate was given up: it is held with the reason, for a person to decide."""
+    release = Release.objects.filter(pk=job.arguments.get("release")).first()
+    if release is not None and release.state in (ReleaseState.CANDIDATE, ReleaseState.EVALUATING):
+        because = f"Its evaluation was given up. {job.error}"[:1000]
+        releases.move(release, ReleaseState.HELD, held_because=because)
 
 
 def _generalist(release: Release) -> None:

@@ -17,8 +17,9 @@ from adapters.formats.findings import Finding
 from adapters.models import Inspection
 from adapters.runtime.errors import RuntimeFault
 from hub.accounts.actor import Actor, actor_for
+from hub.jobs.limits import is_out_of_memory
 from hub.jobs.models import Job
-from hub.jobs.registry import MAX_ATTEMPTS
+from hub.jobs.registry import MAX_ATTEMPTS, kind_named
 from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
 from hub.repos import cards, trees
 from hub.repos.models import Commit, Kind, Repo
@@ -82,11 +83,10 @@ def run(running: Running) -> dict[str, Any]:
             finding = Finding(name, "fail", str(error))
         except Exception as error:
             log.exception("check %s of %s at %s", name, repo, commit.short)
-            if running.attempt < MAX_ATTEMPTS:
+            finding = _not_made(name, error, running)
+            if finding is None:
                 crash = crash or error
                 continue
-            reason = f"{type(error).__name__}: {error}"[:300]
-            finding = Finding(name, "fail", f"This check could not be made, {MAX_ATTEMPTS} times. {reason}")
         if finding is not None:
             verdicts[finding.name] = finding.verdict
             with running.adopt():
@@ -97,6 +97,17 @@ def run(running: Running) -> dict[str, Any]:
     if crash is not None:
         raise crash
     return {"verdicts": verdicts}
+
+
+def _not_made(name: str, error: Exception, running: Running) -> Finding | None:
+    """What is said of a check that failed unexpectedly; None while trying again is of use."""
+    limits = kind_named(running.job.kind).limits
+    if limits is not None and is_out_of_memory(error):
+        return Finding(name, "fail", f"This check could not be made. {limits.too_much_memory()}")
+    if running.attempt < MAX_ATTEMPTS:
+        return None
+    reason = f"{type(error).__name__}: {error}"[:300]
+    return Finding(name, "fail", f"This check could not be made, {MAX_ATTEMPTS} times. {reason}")
 
 
 def gather(running: Running, repo: Repo, commit: Commit) -> Proposed:
@@ -133,8 +144,7 @@ def job_failed(job: Job) -> None:
     repo = Repo.objects.filter(pk=job.arguments.get("repo")).first()
     if repo is None:
         return
-    name = {"merges.check": "checks", "adapters.inspect": "inspection"}.get(job.kind, job.kind)
     write_check(
-        repo=repo, sha=str(job.arguments.get("sha", "")), name=name, verdict="fail",
+        repo=repo, sha=str(job.arguments.get("sha", "")), name="checks", verdict="fail",
         summary=f"This could not be finished and was given up: {job.error or 'the worker was lost.'}"[:1000], job=job,
     )  # fmt: skip
