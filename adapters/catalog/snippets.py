@@ -8,7 +8,8 @@ from django.conf import settings
 
 from hub.repos.models import Commit, Kind, Repo
 
-CLASSES = {"SEQ_CLS": "AutoModelForSequenceClassification", "CAUSAL_LM": "AutoModelForCausalLM"}
+CLASSES = {"SEQ_CLS": "AutoModelForSequenceClassification", "CAUSAL_LM": "AutoModelForCausalLM",
+           "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM"}  # fmt: skip
 
 
 def snippets(repo: Repo, commit: Commit, facts: dict[str, Any]) -> list[dict[str, str]]:

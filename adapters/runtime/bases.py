@@ -8,30 +8,44 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 from transformers.models.auto import modeling_auto
 
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.quiet import quiet_and_offline
 
-Family = Literal["encoder", "causal"]
+Family = Literal["encoder", "causal", "seq2seq"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 LONGEST = 512
 
 
 def family_of(base: Path) -> Family:
-    """Whether the base reads whole texts ("encoder") or continues them ("causal"), from its config.json."""
+    """Whether the base reads whole texts ("encoder"), continues them ("causal") or reads one and writes another
+    ("seq2seq"), from its config.json."""
     config = read_config(base)
+    model_type = str(config.get("model_type", ""))
     for name in config.get("architectures") or []:
         if name.endswith(("ForCausalLM", "LMHeadModel")):
             return "causal"
         if name.endswith(("ForMaskedLM", "ForSequenceClassification")):
             return "encoder"
-    model_type = str(config.get("model_type", ""))
+        if (
+            name.endswith(("ForConditionalGeneration", "MTModel"))
+            and model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+        ):
+            return "seq2seq"
     if model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "encoder"
     if model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "causal"
+    if model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        return "seq2seq"
     raise RuntimeFault(
         f"The base's model_type {model_type!r} is unknown here. Use an architecture that transformers has built in."
     )
@@ -69,7 +83,7 @@ def load_tokenizer(base: Path) -> Any:
 
 
 def load_model(base: Path, *, labels: int | None, pad: int) -> Any:
-    """The base in float32: a sequence classifier when `labels` is given, else a causal language model.
+    """The base in float32: a sequence classifier when `labels` is given, else a language model of the base's family.
 
     The classifier's head is new (random); everything else comes from safetensors. Raises RuntimeFault.
     """
@@ -77,7 +91,8 @@ def load_model(base: Path, *, labels: int | None, pad: int) -> Any:
         raise RuntimeFault(
             "The base has no .safetensors weights. Convert them with save_pretrained() and upload again."
         )
-    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
+    writes = AutoModelForSeq2SeqLM if family_of(base) == "seq2seq" else AutoModelForCausalLM
+    kind = writes if labels is None else AutoModelForSequenceClassification
     with quiet_and_offline():
         try:
             config = AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)

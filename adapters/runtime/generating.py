@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from adapters.runtime import encdec
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.runtime import Runtime
 
@@ -41,6 +42,9 @@ def generate(
     """
     if runtime.task != "generate":
         raise RuntimeFault("This base does not continue texts. Ask a specialist of a causal language model.")
+    if runtime.family == "seq2seq":
+        yield from _at_once(runtime, messages, adapter, min(most, MOST_TOKENS))
+        return
     ids = prompt_ids(runtime, messages)
     longest = int(getattr(runtime.model()[0].config, "max_position_embeddings", 2048) or 2048)
     if not ids or len(ids) >= longest:
@@ -69,6 +73,17 @@ def generate(
             shown = text
         step = torch.tensor([[token]], device=runtime.device)
     yield "", "length"
+
+
+def _at_once(
+    runtime: Runtime, messages: Sequence[Mapping[str, str]], adapter: str | None, most: int
+) -> Iterator[tuple[str, str | None]]:
+    """An encoder-decoder answers the last message, greedily and in one piece: it was made for one text in, one out."""
+    asked = messages[-1]["content"] if messages else ""
+    if not asked.strip():
+        raise RuntimeFault("There is nothing to answer.")
+    yield encdec.greedy(runtime, runtime.model_of(adapter), [asked], most)[0], None
+    yield "", "stop"
 
 
 def _choose(logits: torch.Tensor, temperature: float, top_p: float, chance: torch.Generator) -> int:

@@ -23,7 +23,8 @@ from peft import (
 from torch.func import functional_call
 
 from adapters.runtime.adapter_files import PREFIX, PROMPT, AdapterFiles, read_adapter
-from adapters.runtime.bases import family_of, first_line, load_model, load_tokenizer, longest_input
+from adapters.runtime import encdec
+from adapters.runtime.bases import Family, family_of, first_line, load_model, load_tokenizer, longest_input
 from adapters.runtime.choices import ChoiceReader, declares_together, tried_together
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.likelihood import label_tokens, prompt_tokens
@@ -70,7 +71,8 @@ class Runtime:
         `max_length` is in tokens; `threads` is torch's thread count for this process. Raises RuntimeFault.
         """
         torch.set_num_threads(threads)
-        self.task: Task = task or ("generate" if family_of(base) == "causal" else "classify")
+        self.family: Family = family_of(base)
+        self.task: Task = task or ("classify" if self.family == "encoder" else "generate")
         self.device = choose_device(device)
         self.tokenizer = load_tokenizer(base)
         # The head of two labels is a placeholder: every adapter brings its own, and features need none.
@@ -179,7 +181,8 @@ class Runtime:
         model, _ = self._active(adapter)
         if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
             raise RuntimeFault("A prompt-tuned adapter has no features of its own. Use its outputs, or LoRA or IA3.")
-        body = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+        whole = model.get_base_model() if isinstance(model, PeftModel) else model
+        body = whole.get_encoder() if self.family == "seq2seq" else whole.base_model
 
         def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
             hidden = body(**batch).last_hidden_state
@@ -241,7 +244,9 @@ class Runtime:
         Raises RuntimeFault for a base that does not continue texts.
         """
         if self.task != "generate":
-            raise RuntimeFault("Label scores need a causal language model. Use the head's logits for this base.")
+            raise RuntimeFault("Label scores need a language model. Use the head's logits for this base.")
+        if self.family == "seq2seq":
+            return encdec.label_likelihoods(self, prompts, labels, adapter, batch_size, progress)
         tails = label_tokens(self.tokenizer, labels, self.max_length)
         heads = prompt_tokens(self.tokenizer, prompts, self.max_length - max(map(len, tails), default=0))
         reader = self.choices(adapter)
@@ -315,6 +320,8 @@ class Runtime:
     def _body(self, model: Any, config: PeftConfig, key: str) -> PeftModel:
         if config.peft_type != PeftType.PROMPT_TUNING:
             return PeftModel(model, config, key)
+        if self.family == "seq2seq":
+            raise RuntimeFault("Prompts of encoder-decoder bases cannot be run here yet. Use LoRA or IA3.")
         width = model.get_input_embeddings().weight.shape[1]
         if getattr(config, "token_dim", width) != width:
             raise RuntimeFault(

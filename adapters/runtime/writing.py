@@ -1,4 +1,4 @@
-"""What a causal language model writes after a prompt, and how surely it predicts given texts."""
+"""What a language model writes after a prompt, and how surely it predicts given texts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from adapters.runtime import encdec
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.runtime import Progress, Runtime, silent
 
@@ -30,7 +31,9 @@ def write_on(
     written = [""] * len(prompts)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        for index, text in zip(part, _greedy(runtime, model, [prompts[i] for i in part], most_tokens), strict=True):
+        texts = [prompts[index] for index in part]
+        greedy = encdec.greedy if runtime.family == "seq2seq" else _greedy
+        for index, text in zip(part, greedy(runtime, model, texts, most_tokens), strict=True):
             written[index] = text.split("\n")[0].strip()
         progress(min(start + batch_size, len(order)), len(order), "Writing")
     return written
@@ -77,6 +80,8 @@ def retention(
     """
     if runtime.task != "generate":
         raise RuntimeFault("Retention is measured on language models; this base reads texts and writes none.")
+    if runtime.family == "seq2seq":
+        raise RuntimeFault("Retention is measured on models that continue texts; this base has an encoder and a decoder.")
     ready = runtime.prepare(texts, batch_size=batch_size)
     losses, divergence, count, done = torch.zeros(2, dtype=torch.float64), 0.0, 0, 0
     with torch.inference_mode():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from adapters.runtime.bases import Family, family_of, load_model, load_tokenizer
+from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.quiet import quiet_and_offline
 
 HEADS = ("classifier", "score")
@@ -22,6 +23,8 @@ class LoadedBase:
         """Read the tokenizer; weights are read when first asked for. Raises RuntimeFault for a base without one."""
         self.folder = folder
         self.family: Family = family_of(folder)
+        if self.family == "seq2seq":
+            raise RuntimeFault("Encoder-decoder bases are judged here but not taught yet. Train the adapter elsewhere.")
         self.tokenizer = load_tokenizer(folder)
         self._plain: Any = None
         self._labels: int | None = None

@@ -10,7 +10,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from adapters.runtime.examples import Example
 
@@ -52,6 +60,18 @@ def write_causal(folder: Path, seed: int = 0) -> Path:
         max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3, initializer_range=0.3,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def write_seq2seq(folder: Path, seed: int = 0, width: int = 32) -> Path:
+    """A T5 that reads a text with its encoder and writes with its decoder."""
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=len(WORDS) + 4, d_model=width, d_kv=16, d_ff=48, num_layers=2, num_heads=2, pad_token_id=0,
+        eos_token_id=3, decoder_start_token_id=0, initializer_factor=3.0,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
     write_tokenizer(folder)
     return folder
 
