@@ -19,10 +19,10 @@ class MergesConfig(AppConfig):
         from merges.evaluation.lm_eval import BadResults
         from merges.models import Evaluation
         from merges.recipes import RecipeError
-        from merges.systems import asking, releases
+        from merges.systems import asking, generalist, releases
         from merges.systems.manifest import BadManifest
         from merges.systems.releases import NotReleasable
-        from merges.work import descent, previewing
+        from merges.work import descent, merge_run, previewing
         from merges.work.check_queue import on_commit
         from merges.work.subjects import BadRequest
         from merges.work.teaching.asking import TooMany
@@ -53,5 +53,7 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.release", "merges.systems.running:run", Queue.HEAVY, failed=failed, limits=checking))
         register_published(releases.on_commit)
         register_composite("system", asking.composite)
+        register(JobKind("merges.generalist", "merges.systems.generalist_run:run", Queue.HEAVY, limits=checking))
+        merge_run.register_merged(generalist.on_merged)
         register_error(BadManifest, 422, "manifest")
         register_error(NotReleasable, 409, "not_releasable")

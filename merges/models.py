@@ -298,6 +298,10 @@ class Release(models.Model):
     score = models.FloatField(null=True, blank=True)
     standard_error = models.FloatField(null=True, blank=True)
     held_because = models.CharField(max_length=1000, blank=True)
+    generalist = models.ForeignKey(
+        Merge, null=True, blank=True, on_delete=models.SET_NULL, related_name="releases",
+        help_text="The members merged by the attached recipe; its scores stand in `scores`.",
+    )  # fmt: skip
     rolls_back_to = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created_by = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="+")

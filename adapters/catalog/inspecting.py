@@ -54,7 +54,7 @@ def run(running: Running) -> dict[str, Any]:
 
 
 def job_failed(job: Job) -> None:
-    """An inspection was given up (it crashed or its worker was lost, three times): the commit carries a failed check."""
+    """An inspection was given up (it crashed or its worker was lost, three times): the commit's check says so."""
     repo = Repo.objects.filter(pk=job.arguments.get("repo")).first()
     if repo is not None:
         write_check(

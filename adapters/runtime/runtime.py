@@ -22,8 +22,8 @@ from peft import (
 )
 from torch.func import functional_call
 
-from adapters.runtime.adapter_files import PREFIX, PROMPT, AdapterFiles, read_adapter
 from adapters.runtime import encdec
+from adapters.runtime.adapter_files import PREFIX, PROMPT, AdapterFiles, read_adapter
 from adapters.runtime.bases import Family, family_of, first_line, load_model, load_tokenizer, longest_input
 from adapters.runtime.choices import ChoiceReader, declares_together, tried_together
 from adapters.runtime.errors import RuntimeFault

@@ -81,7 +81,9 @@ def retention(
     if runtime.task != "generate":
         raise RuntimeFault("Retention is measured on language models; this base reads texts and writes none.")
     if runtime.family == "seq2seq":
-        raise RuntimeFault("Retention is measured on models that continue texts; this base has an encoder and a decoder.")
+        raise RuntimeFault(
+            "Retention is measured on models that continue texts; this base has an encoder and a decoder."
+        )
     ready = runtime.prepare(texts, batch_size=batch_size)
     losses, divergence, count, done = torch.zeros(2, dtype=torch.float64), 0.0, 0, 0
     with torch.inference_mode():

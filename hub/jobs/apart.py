@@ -74,7 +74,10 @@ def _wait(process: Any, kind: JobKind, job_id: str) -> tuple[str, bool]:
         return "", False
     if process.exitcode == -signal.SIGXCPU:
         return kind.limits.too_long(), True
-    return f"Its process {_how(process.exitcode)}. The memory allowed is {kind.limits.hard_bytes // 2**20:,} MiB.", False
+    return (
+        f"Its process {_how(process.exitcode)}. The memory allowed is {kind.limits.hard_bytes // 2**20:,} MiB.",
+        False,
+    )
 
 
 def _how(code: int) -> str:

@@ -100,8 +100,15 @@ class SystemDoor(Door):
         return Response(SystemDetail(system).data)
 
 
+class GeneralistShape(Shape):
+    recipe = serializers.DictField(allow_null=True, help_text="As for a merge, without inputs; null takes it away.")
+    target = serializers.CharField(max_length=200, required=False, allow_blank=True, default="",
+                                   help_text="owner/name, of the System's owner.")  # fmt: skip
+
+
 class Proposal(Shape):
-    adapter = serializers.CharField(max_length=200)
+    adapter = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+    generalist = GeneralistShape(required=False, allow_null=True, default=None, help_text="Instead of an adapter.")
     revision = serializers.CharField(max_length=255, required=False, allow_null=True, default=None)
     task = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
     text = serializers.CharField(max_length=20_000, required=False, allow_blank=True, default="")
@@ -113,13 +120,17 @@ class ProposalsDoor(SystemDoor):
 
     @extend_schema(request=Proposal, responses={201: ChangeRequestRow}, summary="Propose to a System")
     def post(self, request: Request, **_address: Any) -> Response:
-        """Opens a change request that adds, updates or removes a specialist; its checks follow."""
+        """Opens a change request that adds, updates or removes a specialist, or attaches a generalist."""
         system, asked = self.system, self.read(Proposal)
-        if asked.pop("remove"):
+        attached = asked.pop("generalist")
+        if attached is not None:
+            made = releases.propose_generalist(actor=self.actor, system=system, text=asked["text"], **attached)
+        elif asked.pop("remove"):
             made = releases.propose_removal(
                 actor=self.actor, system=system, adapter=asked["adapter"], text=asked["text"]
             )
         else:
+            asked.pop("remove", None)
             made = releases.propose_member(actor=self.actor, system=system, **asked)
         return Response(ChangeRequestRow(made).data, status=201)
 

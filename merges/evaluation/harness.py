@@ -60,7 +60,8 @@ class Panel:
 
         Protocol "head": the adapter's head, or `head`. "linear-probe": a base or an adapter without head; logistic
         regression on mean-pooled features of the train split. "label-likelihood": a language model (causal or
-        encoder-decoder); the label of the highest log-likelihood. "generation": a language model writes the label. `progress` may raise to cancel.
+        encoder-decoder); the label of the highest log-likelihood. "generation": it writes the label. `progress` may
+        raise to cancel.
         Raises EvaluationFault for a task without test split or a head that does not fit it, RuntimeFault for bad files.
         """
         chosen = settings or EvaluationSettings()

@@ -50,11 +50,16 @@ def scatter(dots: Sequence[Dot], *, x_label: str, y_label: str) -> SafeString:
     return _svg(words, body)
 
 
-def series(dots: Sequence[Dot], names: Sequence[str], *, y_label: str, x_label: str = "") -> SafeString:
-    """Scores in order (revisions, releases) with a band for their intervals; `names` stand below."""
+def series(
+    dots: Sequence[Dot], names: Sequence[str], *, y_label: str, x_label: str = "", beside: Sequence[Dot] = ()
+) -> SafeString:
+    """Scores in order (revisions, releases) with a band for their intervals; `names` stand below.
+
+    `beside` are scores of something else at the same steps (a dot's x is its step), joined by a dashed line.
+    """
     if not dots:
         return SafeString("")
-    low, high = _range(dots)
+    low, high = _range([*dots, *beside])
     last = max(len(dots) - 1, 1)
     across = [_across(number if len(dots) > 1 else 0.5, 0, last) for number in range(len(dots))]
     body = _frame(low, high, y_label, x_label)
@@ -66,6 +71,11 @@ def series(dots: Sequence[Dot], names: Sequence[str], *, y_label: str, x_label: 
         line = [f"{x:.1f},{_down(dot.y, low, high):.1f}" for x, dot in zip(across, dots, strict=True)]
         body += format_html('<polygon class="band" points="{}"/>', " ".join(upper + lower[::-1]))
         body += format_html('<polyline class="path" points="{}"/>', " ".join(line))
+    if beside:
+        places = [across[int(dot.x)] for dot in beside]
+        line = [f"{x:.1f},{_down(dot.y, low, high):.1f}" for x, dot in zip(places, beside, strict=True)]
+        body += format_html('<polyline class="path path-beside" points="{}"/>', " ".join(line))
+        body += _dots(beside, places, low, high)
     body += _dots(dots, across, low, high)
     words = f"{y_label} over {len(dots)} steps, from {dots[0].y:.3f} to {dots[-1].y:.3f}"
     return _svg(words, body)

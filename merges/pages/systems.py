@@ -14,6 +14,7 @@ from adapters.search.listing import listing
 from hub.accounts.models import Account
 from hub.repos.models import Commit, Kind, Repo
 from hub.rights import organisations_of
+from merges.methods import METHODS
 from merges.models import Release, ReleaseState
 from merges.pages import plots
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
@@ -57,7 +58,7 @@ def _newest(keys: list[Any]) -> list[Release]:
 def page(request: HttpRequest, repo: Repo) -> HttpResponse:
     """One System: members, the release in use, scores over releases, how to use it."""
     now = releases.current(repo)
-    rows = list(repo.releases.select_related("created_by", "rolls_back_to", "job")[:200])
+    rows = list(repo.releases.select_related("created_by", "rolls_back_to", "job", "generalist__job")[:200])
     try:
         manifest = releases.manifest_at(repo, Commit.objects.filter(repo=repo, sha=repo.head).first()).to_dict()
         error = ""
@@ -68,7 +69,8 @@ def page(request: HttpRequest, repo: Repo) -> HttpResponse:
     members = [{**one, "score": scores.get(one["task"]["repo"])} for one in shown.get("members", [])]
     return repo_page(
         request, "judging/system.html", repo, "card", now=now, releases=rows, members=members, manifest=shown,
-        error=error, plot=_plot(rows), public_url=settings.PUBLIC_URL,
+        error=error, plot=_plot(rows), methods=[METHODS[name] for name in sorted(METHODS)],
+        public_url=settings.PUBLIC_URL,
         pending=repo.change_requests.filter(state="open").select_related("author")[:20],
     )  # fmt: skip
 
@@ -76,11 +78,17 @@ def page(request: HttpRequest, repo: Repo) -> HttpResponse:
 def _plot(rows: list[Release]) -> Any:
     """Scores over releases, the oldest first."""
     scored = [row for row in reversed(rows) if row.score is not None and row.state == ReleaseState.RELEASED]
-    dots = []
+    dots, beside = [], []
     for number, row in enumerate(scored):
         reach, score = 1.96 * (row.standard_error or 0.0), row.score or 0.0
         dots.append(plots.Dot(number, score, score - reach, score + reach, f"v{row.number}", f"#v{row.number}"))
-    return plots.series(dots, [f"v{row.number}" for row in scored], y_label="mean score", x_label="releases")
+        merged = row.scores.get("generalist", {})
+        if merged.get("score") is not None:
+            reach, score = 1.96 * merged["standard_error"], merged["score"]
+            beside.append(plots.Dot(number, score, score - reach, score + reach, f"the generalist of v{row.number}",
+                                    f"#v{row.number}", "dot-beside"))  # fmt: skip
+    names = [f"v{row.number}" for row in scored]
+    return plots.series(dots, names, y_label="mean score", x_label="releases", beside=beside)
 
 
 @signed_in
@@ -93,7 +101,13 @@ def propose(request: HttpRequest) -> HttpResponse:
         if system is None:
             raise Http404("There is no such System, or you may not see it.")
         adapter, text = asked.get("adapter", "").strip(), asked.get("text", "")
-        if asked.get("remove"):
+        if "generalist" in asked:
+            method = asked["generalist"]
+            recipe = {"merge_method": method} if method else None
+            work = lambda: releases.propose_generalist(  # noqa: E731
+                actor=actor, system=system, recipe=recipe, target=asked.get("target", ""), text=text
+            )
+        elif asked.get("remove"):
             work = lambda: releases.propose_removal(actor=actor, system=system, adapter=adapter, text=text)  # noqa: E731
         else:
             work = lambda: releases.propose_member(  # noqa: E731

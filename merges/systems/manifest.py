@@ -104,6 +104,8 @@ def parse(data: bytes | str | Mapping[str, Any]) -> Manifest:
         and isinstance(generalist.get("target"), str)
     ):  # fmt: skip
         raise BadManifest("'generalist' needs a 'recipe' (as for a merge, without inputs) and a 'target' (owner/name).")
+    if generalist is not None and not _REPO.fullmatch(generalist["target"]):
+        raise BadManifest("The generalist's 'target' must be owner/name: where the merge of each release goes.")
     return Manifest(_pin(data.get("base"), "base"), members, router, parameters, generalist)
 
 
@@ -149,4 +151,7 @@ def changes(before: Manifest | None, after: Manifest) -> list[str]:
         lines.append(f"The base is {after.base.repo} at {after.base.sha[:7]}.")
     if before and (before.router, dict(before.parameters)) != (after.router, dict(after.parameters)):
         lines.append(f"The router is {after.router}.")
+    if before and before.generalist != after.generalist:
+        target = (after.generalist or {}).get("target")
+        lines.append(f"A generalist is kept in {target}." if target else "No generalist is kept any more.")
     return lines or ["Nothing but words changed."]

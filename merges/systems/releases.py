@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -23,6 +25,7 @@ from hub.review import change_requests
 from hub.review.models import ChangeRequest
 from hub.rights import Denied, Verb
 from merges.models import RELEASE_MOVES, Release, ReleaseState
+from merges.systems import generalist
 from merges.systems.manifest import NAME, BadManifest, Manifest, Member, Pin, changes, parse
 from merges.work.subjects import BadRequest, base_of, pin
 
@@ -93,6 +96,24 @@ def propose_removal(*, actor: Actor, system: Repo, adapter: str, text: str = "")
     """Open a change request that removes a member. Raises BadManifest, Denied."""
     manifest = manifest_at(system, Commit.objects.filter(repo=system, sha=system.head).first())
     return _propose(actor, system, manifest.without(adapter), f"Remove {adapter}", text)
+
+
+def propose_generalist(
+    *, actor: Actor, system: Repo, recipe: Mapping[str, Any] | None, target: str = "", text: str = ""
+) -> ChangeRequest:
+    """Open a change request that attaches a merge recipe (without inputs), or takes the attached one away.
+
+    At each release the members are merged by it into `target`, and the result is judged on the System's tasks.
+    Raises BadManifest, BadRequest, RecipeError, Denied.
+    """
+    manifest = manifest_at(system, Commit.objects.filter(repo=system, sha=system.head).first())
+    if recipe is None:
+        return _propose(actor, system, replace(manifest, generalist=None), "Keep no generalist", text)
+    wanted = {"recipe": dict(recipe), "target": target.strip()}
+    changed = parse(replace(manifest, generalist=wanted).to_bytes())
+    generalist.check(actor, system, wanted, changed.to_dict())
+    title = f"Keep a generalist in {wanted['target']}, merged by {recipe.get('merge_method', '?')}"[:200]
+    return _propose(actor, system, changed, title, text)
 
 
 def _propose(actor: Actor, system: Repo, manifest: Manifest, title: str, text: str) -> ChangeRequest:
@@ -167,6 +188,7 @@ def move(release: Release, state: str, **fields: Any) -> Release:
         row.save()
         if state == ReleaseState.RELEASED:
             _announce(row)
+            generalist.merge_anew(row)
     return row
 
 

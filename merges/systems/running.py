@@ -8,7 +8,7 @@ from typing import Any
 from adapters.formats.findings import Finding
 from adapters.routing import RoutingFault
 from adapters.runtime.errors import RuntimeFault
-from hub.accounts.actor import Actor, actor_for
+from hub.accounts.actor import Actor
 from hub.jobs.models import Job
 from hub.jobs.running import JobFailed, Running
 from hub.repos.models import Commit, Kind, Repo
@@ -18,7 +18,6 @@ from merges.systems import releases, routed
 from merges.systems.manifest import BadManifest, Manifest, Pin, parse
 from merges.work.checking import Proposed, register_check
 from merges.work.judging import Bench
-from merges.work.merging import ask_for_merge
 from merges.work.subjects import BadRequest
 
 
@@ -43,7 +42,6 @@ def run(running: Running) -> dict[str, Any]:
             release = releases.move(release, ReleaseState.HELD, held_because=" ".join(worse)[:1000], **fields)
         else:
             release = releases.move(release, ReleaseState.RELEASED, **fields)
-            _generalist(release)
     return {"state": release.state, "score": release.score}
 
 
@@ -53,22 +51,6 @@ def job_failed(job: Job) -> None:
     if release is not None and release.state in (ReleaseState.CANDIDATE, ReleaseState.EVALUATING):
         because = f"Its evaluation was given up. {job.error}"[:1000]
         releases.move(release, ReleaseState.HELD, held_because=because)
-
-
-def _generalist(release: Release) -> None:
-    """Run the attached merge recipe over the members again; what speaks against it is written into the changelog."""
-    wanted = release.manifest.get("generalist")
-    members = release.manifest.get("members", [])
-    if not wanted or len(members) < 2 or release.created_by is None:
-        return
-    inputs = [{"adapter": one["adapter"]["repo"], "revision": one["adapter"]["sha"]} for one in members]
-    actor = actor_for(release.system.owner if not release.system.owner.is_organisation else release.created_by)
-    try:
-        merge = ask_for_merge(actor=actor, raw=dict(wanted["recipe"]) | {"inputs": inputs}, target=wanted["target"])
-        note = {"merge": merge.pk, "target": wanted["target"]}
-    except Exception as error:
-        note = {"error": str(error)[:500], "target": wanted["target"]}
-    Release.objects.filter(pk=release.pk).update(scores=release.scores | {"generalist": note})
 
 
 def measure(running: Running, manifest: Manifest, actor: Actor) -> dict[str, Any]:

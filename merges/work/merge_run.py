@@ -29,7 +29,13 @@ from merges.work.subjects import BadRequest, Pinned, pin, weights_sha256
 
 TRIES_ON_A_MOVING_BRANCH = 5
 STALE_SECONDS = 7 * 24 * 3600
+_merged: list[Callable[[Merge], None]] = []
 FILES = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
+
+
+def register_merged(listener: Callable[[Merge], None]) -> None:
+    """Tell a room of each merge that was published, inside its transaction."""
+    _merged.append(listener)
 
 
 def run(running: Running) -> dict[str, Any]:
@@ -178,6 +184,8 @@ def _publish(
                 child=merge.repo, child_sha=made.sha, parent=item.repo, relation=Relation.MERGE_OF,
                 defaults={"parent_sha": item.commit.sha, "weight": entry.get("weight", 1.0)},
             )  # fmt: skip
+        for listener in _merged:
+            listener(merge)
 
     message = f"Merge {', '.join(item.name for item in pinned)} by {merge.recipe['merge_method']}"
     return publish_folder(running, merge.repo, output, message, remember)
