@@ -40,7 +40,7 @@ def held_at(repo: Repo, commit: Commit) -> list[Held]:
     """Every tensor of a revision with its facts, in file order; files not measured yet are missing."""
     files = [file for group in weights(repo, commit).values() for file in group.files if file.blob]
     order = {file.blob.sha256: number for number, file in enumerate(files) if file.blob}
-    rows = Held.objects.filter(manifest__in=order).select_related("tensor")
+    rows = Held.objects.filter(manifest__in=order).select_related("tensor").defer("tensor__histogram")
     return sorted(rows, key=lambda row: (order[row.manifest_id], row.position))
 
 
