@@ -69,7 +69,7 @@ class Chooser:
         started = time.perf_counter()
         with self.shelf.lock:
             decisions = decide(
-                ground.profiles, router, Query(vectors, hint, hidden),
+                ground.profiles, router, Query(vectors, hint, hidden, texts),
                 candidates=np.asarray([candidate.position for candidate in candidates], np.int64),
                 top=min(20, int(payload.get("top") or 3)), parameters=parameters,
             )  # fmt: skip

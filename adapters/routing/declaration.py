@@ -33,11 +33,12 @@ class Hint:
 @dataclass(frozen=True)
 class Query:
     """Encoded inputs: unit vectors (n, d), an optional hint, and for weights-only routing the inputs of each adapted
-    module on the bare base, as one (tokens, width) matrix a text."""
+    module on the bare base, as one (tokens, width) matrix a text. `texts` are their words, where known."""
 
     vectors: Array
     hint: Hint | None = None
     hidden: Mapping[str, Sequence[Array]] | None = None
+    texts: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)

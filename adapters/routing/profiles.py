@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from adapters.routing.discriminant import Discriminant
+from adapters.routing.surface import WIDTH, surfaces
+
 Array = npt.NDArray[Any]
 NEIGHBOURS = 5
 CALIBRATED_FROM = 8
 """From this many examples on, a profile knows how near its own inputs usually are."""
-SHRINK = 0.3
 EXACT_ROWS = 40_000
 BLOCK = 4_000_000
 """Cosines held in memory at a time."""
@@ -51,9 +53,8 @@ class Library:
         self.counts = np.zeros(0, np.int64)
         self._means = np.zeros((0, width), np.float32)
         self._empty: list[int] = []
-        self._scatter = np.zeros((width, width), np.float64)
-        self._degrees = 0
-        self._precision: Array | None = None
+        self._written = np.zeros((0, WIDTH), np.float16)
+        self.meaning, self.wording = Discriminant(width), Discriminant(width + WIDTH)
         for profile in profiles:
             self.add(profile)
 
@@ -93,6 +94,10 @@ class Library:
             mean = self._means[place] = rows.mean(axis=0)
             self.centres[place] = mean / max(float(np.linalg.norm(mean)), 1e-9)
             self.usual[place] = usual_scores(rows)
+            if len(profile.texts) == len(rows):
+                self._written[place] = surfaces(profile.texts).mean(axis=0)
+        self.meaning.forget(place)
+        self.wording.forget(place)
         self._learn(profile, 1)
 
     def replace_weights(self, name: str, weights: Mapping[str, Array]) -> None:
@@ -108,7 +113,7 @@ class Library:
             return
         profile = self.at(place)
         self.profiles[place] = None
-        self.centres[place], self.usual[place], self.counts[place] = 0, np.nan, 0
+        self.centres[place], self.usual[place], self.counts[place], self._written[place] = 0, np.nan, 0, np.nan
         self._empty.append(place)
         self._learn(profile, -1)
 
@@ -137,29 +142,28 @@ class Library:
         kept = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
         return candidates[np.unique(kept)]
 
-    def discriminants(self, candidates: Array) -> tuple[Array, Array]:
-        """Linear discriminant of each candidate under one shared covariance: directions (d, c) and offsets (c,).
+    def likely(self, vectors: Array, candidates: Array, texts: Sequence[str] | None = None) -> Array:
+        """Discriminant scores (n, candidates): by meaning, and by how texts are written where their words are known.
 
-        Fisher's discriminant in closed form: Σ⁻¹μ and −½ μᵀΣ⁻¹μ, Σ pooled over shared profiles and shrunk by 0.3
-        towards its mean diagonal. Adding a profile changes two sums, nothing is trained.
+        A candidate without words counts as written like the average of the others.
         """
-        if self._precision is None:
-            pooled = self._scatter / max(self._degrees, 1)
-            level = max(float(np.trace(pooled)) / self.width, 1e-6)
-            pooled = (1 - SHRINK) * pooled + SHRINK * level * np.eye(self.width)
-            self._precision = np.linalg.inv(pooled)
-        means = self._means[candidates].astype(np.float64)
-        directions = self._precision @ means.T
-        return directions, -0.5 * np.sum(means.T * directions, axis=0)
+        worded = np.isfinite(self._written[candidates, 0])
+        if texts is None or not worded.any():
+            return self.meaning.scores(vectors, self._means[candidates], candidates)
+        written = self._written[candidates].astype(np.float32)
+        asked = np.hstack([vectors, surfaces(texts)])
+        if worded.all():
+            return self.wording.scores(asked, np.hstack([self._means[candidates], written]), candidates)
+        written[~worded] = written[worded].mean(axis=0)
+        return self.wording.scores(asked, np.hstack([self._means[candidates], written]))
 
     def _learn(self, profile: Profile, sign: int) -> None:
-        rows = np.asarray(profile.rows, np.float64)
-        if not profile.shared or len(rows) < 2:
+        if not profile.shared:
             return
-        centred = rows - rows.mean(axis=0)
-        self._scatter += sign * (centred.T @ centred)
-        self._degrees += sign * (len(rows) - 1)
-        self._precision = None
+        rows = np.asarray(profile.rows, np.float32)
+        self.meaning.learn(rows, sign)
+        if len(profile.texts) == len(rows):
+            self.wording.learn(np.hstack([rows, surfaces(profile.texts)]), sign)
 
     def _free(self) -> int:
         if self._empty:
@@ -170,6 +174,7 @@ class Library:
             self.centres = np.concatenate([self.centres, np.zeros((more, self.width), np.float32)])
             self.usual = np.concatenate([self.usual, np.full((more, 2), np.nan, np.float32)])
             self._means = np.concatenate([self._means, np.zeros((more, self.width), np.float32)])
+            self._written = np.concatenate([self._written, np.full((more, WIDTH), np.nan, np.float16)])
             self.counts = np.concatenate([self.counts, np.zeros(more, np.int64)])
         return len(self.profiles) - 1
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from adapters.embeddings.texts import MOST, choose
+from adapters.embeddings.texts import MOST, choose, text_of
 from adapters.routing import Library, Profile, Query, routers
 from adapters.routing.deciding import decide
+from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Progress, silent
 from merges.evaluation.declared import EvaluationFault, EvaluationSettings, LocalTask
 from merges.evaluation.harness import Panel
@@ -66,8 +67,8 @@ def judge(
     answers = _answers(panel, specialists, settings, progress)
     scores = []
     for number, one in enumerate(specialists):
-        vectors = _vectors(panel, one.task, "test")
-        decisions = decide(library, declared, Query(vectors), top=1, parameters=parameters)
+        query = Query(_vectors(panel, one.task.test), texts=[text_of(row) for row in one.task.test])
+        decisions = decide(library, declared, query, top=1, parameters=parameters)
         chosen = [decision.choices[0].name if decision.choices else "" for decision in decisions]
         right = [
             answers[name, one.task.name][row] == example.label if (name, one.task.name) in answers else False
@@ -91,12 +92,12 @@ def _library(panel: Panel, specialists: Sequence[Specialist]) -> Library:
     for one in specialists:
         if not one.task.train:
             raise EvaluationFault(f"The task {one.task.name} has no train split for the router to know it by.")
-        profiles.append(Profile(one.name, _vectors(panel, one.task, "train")))
+        known = choose(one.task.train, MOST)
+        profiles.append(Profile(one.name, _vectors(panel, known), texts=tuple(map(text_of, known))))
     return Library(profiles[0].rows.shape[1], profiles)
 
 
-def _vectors(panel: Panel, task: LocalTask, split: str) -> np.ndarray:
-    rows = choose(task.train, MOST) if split == "train" else list(task.test)
+def _vectors(panel: Panel, rows: Sequence[Example]) -> np.ndarray:
     return panel.runtime.features([row.text for row in rows], [row.text_pair for row in rows], normalise=True)
 
 

@@ -49,15 +49,18 @@ def library(tasks: list[Encoded], count: int, seed: int, described: dict[str, np
     chance = np.random.default_rng(seed)
     made = Library(384)
     for task in tasks:
-        rows = task.train[chance.permutation(len(task.train))[:count]]
+        kept = chance.permutation(len(task.train))[:count]
         labels = tuple(sorted(set(task.train_labels)))
-        made.add(Profile(task.name, rows, labels, (described or {}).get(task.name)))
+        texts = tuple(task.train_texts[row][:300] for row in kept)
+        made.add(Profile(task.name, task.train[kept], labels, (described or {}).get(task.name), texts=texts))
     return made
 
 
-def scores(shelf: Library, router: str, vectors: np.ndarray, hint: Hint | None = None) -> np.ndarray:
+def scores(
+    shelf: Library, router: str, vectors: np.ndarray, hint: Hint | None = None, texts: list[str] | None = None
+) -> np.ndarray:
     chosen = ROUTERS[router]
-    return chosen.score(shelf, Query(vectors, hint), shelf.positions, chosen.filled({}))
+    return chosen.score(shelf, Query(vectors, hint, texts=texts), shelf.positions, chosen.filled({}))
 
 
 def choice(tasks: list[Encoded]) -> None:
@@ -68,7 +71,7 @@ def choice(tasks: list[Encoded]) -> None:
             for seed in range(DRAWS if router != "trained" else 1):
                 shelf = library(tasks, count, seed)
                 for place, task in enumerate(tasks):
-                    ranked = np.argsort(-scores(shelf, router, task.test), axis=1)
+                    ranked = np.argsort(-scores(shelf, router, task.test, texts=task.test_texts), axis=1)
                     found.append([(ranked[:, 0] == place).mean(), (ranked[:, :3] == place).any(1).mean()])
             first, third = np.mean(found, axis=0)
             say(f"choice, {router}, K={count}, {len(tasks)} tasks, top-1", first, "share", top3=round(float(third), 4))
@@ -94,9 +97,10 @@ def abstain(tasks: list[Encoded]) -> None:
     shelf = library(tasks, 64, 0)
     margins, right = [], []
     for place, task in enumerate(tasks):
-        found = np.sort(scores(shelf, "sharpened", task.test), axis=1)
-        margins += list(found[:, -1] - found[:, -2])
-        right += list(scores(shelf, "sharpened", task.test).argmax(1) == place)
+        found = scores(shelf, "sharpened", task.test, texts=task.test_texts)
+        ranked = np.sort(found, axis=1)
+        margins += list(ranked[:, -1] - ranked[:, -2])
+        right += list(found.argmax(1) == place)
     order = np.argsort(-np.asarray(margins))
     for share in (1.0, 0.9, 0.7, 0.5):
         kept = order[: int(share * len(order))]
@@ -138,7 +142,7 @@ def end(tasks: list[Encoded]) -> None:
             shelf = library(chosen, count, 0)
             hit, ended = [], []
             for place, task in enumerate(chosen):
-                routed = scores(shelf, router, task.test[:TESTED]).argmax(1)
+                routed = scores(shelf, router, task.test[:TESTED], texts=task.test_texts[:TESTED]).argmax(1)
                 hit += list(routed == place)
                 ended += [answer(int(to), place, row) for row, to in enumerate(routed)]
             say(f"end accuracy, {router}, K={count}, {len(chosen)} tasks", float(np.mean(ended)), "share",

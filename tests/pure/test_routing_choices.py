@@ -12,6 +12,7 @@ from adapters.routing import DEFAULT, Hint, Library, Profile, Query, RoutingFaul
 from adapters.routing.artefact import pack, unpack
 from adapters.routing.deciding import decide, fit
 from adapters.routing.profiles import top_mean, usual_scores
+from adapters.routing.surface import surfaces
 from adapters.routing.weights_only import answers, maps
 
 WIDTH = 16
@@ -101,22 +102,21 @@ def test_what_is_no_candidate_shapes_nothing() -> None:
         for one, other in zip(with_more, without, strict=True):
             assert [c.name for c in one.choices] == [c.name for c in other.choices]
             assert [c.share for c in one.choices] == pytest.approx([c.share for c in other.choices], abs=1e-6)
-    before = shelf.discriminants(candidates)
+    before = shelf.likely(cloud(1), candidates)
     shelf.add(Profile("hidden too", cloud(9, 50), shared=False))
-    after = shelf.discriminants(candidates)
-    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+    assert np.array_equal(before, shelf.likely(cloud(1), candidates))
 
 
 def test_the_discriminant_is_fishers_in_closed_form() -> None:
     shelf = library()
-    directions, offsets = shelf.discriminants(shelf.positions)
+    asked = cloud(5).astype(float)
+    found = shelf.likely(asked, shelf.positions)
     clouds = [cloud(n).astype(float) for n in range(4)]
     pooled = sum((rows - rows.mean(0)).T @ (rows - rows.mean(0)) for rows in clouds) / (80 - 4)
     pooled = 0.7 * pooled + 0.3 * np.trace(pooled) / WIDTH * np.eye(WIDTH)
     for column, rows in enumerate(clouds):
         direction = np.linalg.solve(pooled, rows.mean(0))
-        assert directions[:, column] == pytest.approx(direction, rel=1e-4)
-        assert offsets[column] == pytest.approx(-0.5 * rows.mean(0) @ direction, rel=1e-4)
+        assert found[:, column] == pytest.approx(asked @ direction - 0.5 * rows.mean(0) @ direction, rel=1e-4)
 
 
 def test_adding_and_removing_changes_nobody_else() -> None:
@@ -127,9 +127,40 @@ def test_adding_and_removing_changes_nobody_else() -> None:
     assert all(np.array_equal(shelf.at(n).rows, kept[n]) for n in (0, 2, 3)) and len(shelf) == 4
     shelf.add(Profile("again", cloud(8)))
     assert shelf.position("again") == 1 and "s1" not in best(shelf, PLAIN, cloud(1))
-    directions, _ = shelf.discriminants(shelf.positions)
     fresh = Library(WIDTH, [Profile(str(n), cloud(n)) for n in (0, 8, 2, 3, 7)])
-    assert directions == pytest.approx(fresh.discriminants(fresh.positions)[0], rel=1e-3, abs=1e-6)
+    found, expected = (one.likely(cloud(1), one.positions) for one in (shelf, fresh))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_how_texts_are_written_tells_alike_meanings_apart() -> None:
+    same, calm, loud = (
+        cloud(3, 24),
+        [f"It works well, number {n}." for n in range(24)],
+        [f"lol gr8 m8 {n} !!" for n in range(24)],
+    )
+    shelf = Library(
+        WIDTH, [Profile("calm", same, texts=tuple(calm)), Profile("loud", same[::-1].copy(), texts=tuple(loud))]
+    )
+    asked = Query(same[:2], texts=["It works badly, number 77.", "lol m8 99 !!"])
+    assert [decision.choices[0].name for decision in decide(shelf, ROUTERS["sharpened"], asked)] == ["calm", "loud"]
+    shelf.add(Profile("vectors only", cloud(6, 24)))
+    mixed = decide(
+        shelf,
+        ROUTERS["sharpened"],
+        Query(np.vstack([same[:1], cloud(6, 24)[:1]]), texts=["It works, 7.", "It works, 7."]),
+    )
+    assert [decision.choices[0].name for decision in mixed] == ["calm", "vectors only"]
+    shelf.remove("loud")
+    again = Library(WIDTH, [Profile("calm", same, texts=tuple(calm)), Profile("vectors only", cloud(6, 24))])
+    found, expected = (one.likely(same[:3], one.positions, calm[:3]) for one in (shelf, again))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-2)
+
+
+@given(st.lists(st.text(max_size=400), min_size=1, max_size=4))
+def test_surfaces_are_unit_vectors_whatever_the_letters(texts: list[str]) -> None:
+    found = surfaces(texts)
+    assert found.shape == (len(texts), 512) and np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(surfaces(["Well DONE"]), surfaces(["well done"]))
 
 
 def test_a_hint_decides_between_alike_texts() -> None:
