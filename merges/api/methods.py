@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from hub.rest.door import Door
 from hub.rest.shapes import Shape
-from merges.methods import METHODS
+from merges.methods import DEFAULT, METHODS, Method
 from merges.work.merging import linted
 from merges.work.previewing import preview_of
 
@@ -48,6 +48,11 @@ class MethodRow(Shape):
     )
     searched = serializers.BooleanField(help_text="Its weights are found on a few examples.")
     routed = serializers.BooleanField(help_text="The result is a run-time artefact with a router.")
+    is_default = serializers.SerializerMethodField(help_text="What a recipe of adapters without a method is merged by.")
+
+    def get_is_default(self, method: Method) -> bool:
+        """Whether this is the method of a recipe that names none."""
+        return method.name == DEFAULT
 
 
 class RecipeBody(Shape):

@@ -40,7 +40,7 @@ def _dropped(layer: Layer, source: Source, parameters: Parameters) -> Part:
     if parameters["rescale"] == "inverse_density":
         factor = np.float32(1.0 / source.parameters["density"])
     else:
-        before, after = _size(source.delta), _size(Blockwise(layer.shape, masked))
+        before, after = sizes(source.delta), sizes(Blockwise(layer.shape, masked))
         factor = np.float32(before / after if after else 0.0)
 
     def rescaled(block: slice, out: Array) -> None:
@@ -67,7 +67,7 @@ def draws(seed: int, layer: Layer, source: Source) -> Callable[[int, Array], Non
     return fill
 
 
-def _size(delta: Delta) -> float:
+def sizes(delta: Delta) -> float:
     """Σ|x| in float64."""
     return sum(float(np.abs(delta.rows(block)).sum(dtype=np.float64)) for block in blocks(delta.shape))
 

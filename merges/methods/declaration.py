@@ -128,7 +128,8 @@ class Method:
     `space` says where it works: on the factors, or on every entry of ΔW. `survey`, where given, looks at all layers
     first and says how many entries each source keeps in each layer. `needs` names the statistics every input must
     bring. `searched`: its weights are found on few labelled examples. `routed`: the result is a run-time artefact with
-    a router, not one update. `order` places it in lists.
+    a router, not one update. `spectral`: it works on singular directions, so vectors are only averaged. `order` places
+    it in lists.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Method:
     needs: tuple[Statistic, ...] = ()
     searched: bool = False
     routed: bool = False
+    spectral: bool = False
 
     @property
     def projects(self) -> bool:
@@ -177,15 +179,19 @@ class Method:
         return values
 
 
-def scale(default: Value, text: str) -> Parameter:
-    """The λ most methods end with. "auto" is max(1/T, 0.3) for T inputs: what holds up without validation data."""
+def scale(
+    default: Value,
+    text: str,
+    automatic: Callable[[int], float] = lambda inputs: max(1.0 / max(inputs, 1), 0.3),
+    words: str = "the larger of 0.3 and one over the number of inputs",
+) -> Parameter:
+    """The λ most methods end with. "auto" is what holds up without validation data; `words` say what that is."""
     return Parameter(
         "lambda",
         "float",
         default,
-        f"{text} Choose it on validation data, never on test data; auto is the larger of 0.3 and one over the "
-        "number of inputs.",
+        f"{text} Choose it on validation data, never on test data; auto is {words}.",
         minimum=-10.0,
         maximum=10.0,
-        automatic=lambda inputs: max(1.0 / max(inputs, 1), 0.3),
+        automatic=automatic,
     )

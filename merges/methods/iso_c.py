@@ -33,5 +33,6 @@ METHOD = Method(
     run=run,
     exact_on_lora=True,
     space="factored",
+    spectral=True,
     order=60,
 )  # fmt: skip

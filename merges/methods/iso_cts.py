@@ -60,5 +60,6 @@ METHOD = Method(
     run=run,
     exact_on_lora=True,
     space="factored",
+    spectral=True,
     order=62,
 )  # fmt: skip

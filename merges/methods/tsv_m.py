@@ -46,9 +46,15 @@ METHOD = Method(
         "Gargiulo et al.", "Task Singular Vectors: Reducing Task Interference in Model Merging", 2025,
         "https://arxiv.org/abs/2412.00081",
     ),
-    parameters=(scale(1.0, "Scales the merged update."),),
+    parameters=(
+        scale(
+            "auto", "Scales the merged update.", lambda inputs: max(inputs, 1) ** -0.25,
+            "one over the fourth root of the number of inputs: 0.84 for two, 0.6 for eight; the paper has 1",
+        ),
+    ),
     run=run,
     exact_on_lora=True,
     space="factored",
+    spectral=True,
     order=50,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from adapters.search.listing import listing
 from hub.pages.errors import describe
 from hub.repos.models import Kind, Repo
 from hub.rights import Verb, can
-from merges.methods import METHODS
+from merges.methods import DEFAULT, METHODS
 from merges.models import Evaluation, Merge, MergeComparison
 from merges.pages import lab_drawings
 from merges.pages.jobs import shown
@@ -27,7 +27,7 @@ from merges.work.previewing import preview_of
 from merges.work.showing import recipe_for, report_for
 
 MOST_TEXT = 20_000
-EXAMPLE = """merge_method: task_arithmetic
+EXAMPLE = """merge_method: tsv_m
 inputs:
   - {adapter: owner/one, weight: 1.0}
   - {adapter: owner/two, weight: 1.0}
@@ -229,7 +229,7 @@ def _choices(chosen: list[str]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "title": method.title,
-                "note": needs or ("slow: searches weights" if method.searched else ""),
+                "note": needs or ("slow: searches weights" if method.searched else "the default" * (name == DEFAULT)),
             }
         )
         if name == "ties":

@@ -11,7 +11,7 @@ from adapters.search.filters import Filters
 from adapters.search.listing import listing
 from hub.accounts.actor import Actor
 from hub.repos.models import Kind, Repo
-from merges.methods import METHODS, Method
+from merges.methods import DEFAULT, METHODS, Method
 from merges.methods.spaces import SPACES
 from merges.pages.shared import actor_of, attempt, signed_in
 from merges.work.merging import ask_for_merge, look_at
@@ -48,7 +48,7 @@ def merge(request: HttpRequest) -> HttpResponse:
             )
             if made:
                 return redirect(made.job.get_absolute_url())
-    method = METHODS.get(asked.get("merge_method", "task_arithmetic")) or METHODS["task_arithmetic"]
+    method = METHODS.get(asked.get("merge_method", DEFAULT)) or METHODS[DEFAULT]
     checked_now = request.method == "POST" and "check" in asked and not error
     context = {
         "adapters": _adapters(actor, asked, chosen), "methods": METHODS.values(), "method": method, "forms": FORMS,

@@ -37,7 +37,7 @@ def lint(recipe: Recipe, facts_by_input: Sequence[Facts | None]) -> list[Problem
     adapters = [(position, facts) for position, facts in known if not recipe.inputs[position].whole]
     for position, facts in adapters:
         problems += _alone(recipe, position, facts)
-    for rule in (_bases, _kinds, _shapes, _modules, _heads, _statistics):
+    for rule in (_bases, _kinds, _vectors, _shapes, _modules, _heads, _statistics):
         problems += rule(recipe, adapters)
     problems += _wholes(recipe, known)
     return problems
@@ -193,6 +193,14 @@ def _kinds(recipe: Recipe, known: Known) -> Iterator[Problem]:
         listed = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
         sentence = f"LoRA adds to a weight and IA3 multiplies it, so they cannot be merged ({listed})."
         yield Problem("inputs", "error", sentence)
+
+
+def _vectors(recipe: Recipe, known: Known) -> Iterator[Problem]:
+    if recipe.declared.spectral and any(facts.get("peft_type") == "IA3" for _, facts in known):
+        sentence = (
+            f"IA3 holds vectors, which have no directions to share out, so {recipe.declared.title} averages them."
+        )
+        yield Problem("merge_method", "warning", f"{sentence} Choose task_arithmetic or ties.")
 
 
 def _shapes(recipe: Recipe, known: Known) -> Iterator[Problem]:

@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 
 from merges.recipes.schema import Problem, RecipeError
 
-METHODS = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "breadcrumbs")
+METHODS = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "breadcrumbs", "della",
+           "della_linear")  # fmt: skip
 _KEYS = ("merge_method", "models", "base_model", "parameters", "dtype", "out_dtype")
-_PARAMETERS = ("weight", "density", "normalize", "lambda", "rescale", "int8_mask", "t", "gamma")
+_PARAMETERS = ("weight", "density", "normalize", "lambda", "rescale", "int8_mask", "t", "gamma", "epsilon")
 
 
 def is_mergekit(raw: Mapping[str, Any]) -> bool:
@@ -50,8 +51,10 @@ def _input(place: str, entry: Any, common: Mapping[str, Any], method: Any) -> di
         _refuse(place, f"{place} must hold model and, if wanted, parameters.")
     own = {**common, **_settings(f"{place}.parameters", entry.get("parameters"))}
     result = {"adapter": str(entry["model"]).rpartition("+")[2], "weight": own.get("weight", 1.0)}
-    if method in ("ties", "breadcrumbs") or str(method).startswith("dare"):
+    if method in ("ties", "breadcrumbs") or str(method).startswith(("dare", "della")):
         result["density"] = own.get("density", 1.0)
+    if str(method).startswith("della"):  # mergekit leaves an input of density 1 whole
+        result["window"] = 0.0 if result["density"] == 1 else own.get("epsilon", 0.15)
     return result
 
 
@@ -76,12 +79,26 @@ def _method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     normalize = {"normalize": "weight" if given.get("normalize", name == "ties") else "none"}
     if name == "ties":
         return {"merge_method": "ties", "parameters": {**scale, **normalize}}
+    if name.startswith("della"):
+        return _della(name, scale, given)
     if given.get("rescale", True) is not True:
         _refuse("parameters.rescale", "DARE without rescaling is not here. Remove rescale or set it to true.")
     if name == "dare_linear" and given.get("normalize", False):
         _refuse("parameters.normalize", "dare_linear with normalised weights is not here. Divide the weights yourself.")
     variant = {"combine": name.removeprefix("dare_"), "rescale": "l1"}
     return {"merge_method": "dare", "parameters": {**scale, **normalize, **variant}}
+
+
+def _della(name: str, scale: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    normalize = given.get("normalize", True)
+    if name == "della_linear" and normalize:
+        _refuse("parameters.normalize", "della_linear with normalised weights is not here. Set normalize to false.")
+    own = {
+        "normalize": "weight" if normalize else "none",
+        "combine": "linear" if name == "della_linear" else "ties",
+        "rescale": "l1" if given.get("rescale", True) else "none",
+    }
+    return {"merge_method": "della", "parameters": {**scale, **own}}
 
 
 def _settings(place: str, raw: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from merges.methods import METHODS, Method
+from merges.methods import DEFAULT, DEFAULT_FOR_CHECKPOINTS, METHODS, Method
 from merges.methods.spaces import SPACES
 from merges.recipes.mergekit import is_mergekit, translated
 from merges.recipes.reading import read_text
@@ -33,13 +33,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def parse(data: Mapping[str, Any] | str) -> Recipe:
-    """Check a recipe (YAML text or dictionary, ours or mergekit's) and fill in every default.
+    """Check a recipe (YAML text or dictionary, ours or mergekit's) and fill in every default, the method's too.
 
     Raises RecipeError with all problems found: unknown keys by name, unknown methods, values out of range or not
     finite, inputs that are missing or too many.
     """
     raw = read_text(data) if isinstance(data, str) else dict(data)
     return _Parser().recipe(translated(raw) if is_mergekit(raw) else raw)
+
+
+def _default(inputs: Any) -> str:
+    """The method of a recipe that names none."""
+    entries = inputs if isinstance(inputs, list) else []
+    whole = any(isinstance(entry, Mapping) and "model" in entry for entry in entries)
+    return DEFAULT_FOR_CHECKPOINTS if whole else DEFAULT
 
 
 class _Parser:
@@ -51,7 +58,7 @@ class _Parser:
     def recipe(self, raw: Mapping[str, Any]) -> Recipe:
         """The recipe, or RecipeError if anything was wrong."""
         self.known("recipe", raw, ("merge_method", "base", "inputs", "parameters", "space", "select", "output"))
-        method = self.method(raw.get("merge_method"))
+        method = self.method(raw.get("merge_method", _default(raw.get("inputs"))))
         base = self.base(raw.get("base"))
         inputs = self.inputs(raw.get("inputs"), method)
         parameters = self.parameters(raw.get("parameters"), method, len(inputs))
@@ -72,10 +79,7 @@ class _Parser:
         """The method's declaration."""
         if isinstance(name, str) and name in METHODS:
             return METHODS[name]
-        if name is None:
-            self.error("merge_method", f"merge_method is missing. Choose one of {', '.join(METHODS)}.")
-        else:
-            self.error("merge_method", f"There is no method {_shown(name)}. Choose one of {', '.join(METHODS)}.")
+        self.error("merge_method", f"There is no method {_shown(name)}. Choose one of {', '.join(METHODS)}.")
         return None
 
     def base(self, raw: Any) -> Base | None:

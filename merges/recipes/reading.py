@@ -40,7 +40,7 @@ def read_text(text: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         raise _refused(f"The recipe is not valid YAML: {_short(error)}") from None
     if not isinstance(data, dict):
-        raise _refused("A recipe is a mapping of names to values. Start with 'merge_method: task_arithmetic'.")
+        raise _refused("A recipe is a mapping of names to values. Start with 'merge_method: tsv_m'.")
     return data
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -80,7 +81,7 @@ class Adapter:
         labels = list(self.labels) if self.labels is not None else None
         return {"adapter": self.name, "sha256": self.sha256, "method": self.config.method_label, "labels": labels}
 
-    @property
+    @cached_property
     def sites(self) -> frozenset[Site]:
         """Every place this adapter changes, heads apart."""
         return frozenset(Site(module, _KINDS[part]) for module, part in self.roles if part in _KINDS)

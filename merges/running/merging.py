@@ -141,8 +141,10 @@ class _Work:
         else:
             made = self._factors(site, merged)
             arrays, length = {"left": made.factors.left, "right": made.factors.right}, made.norm
-            written = LowRank(*(rounded(part, self.recipe.output.dtype) for part in arrays.values()))
-            lost = float(np.hypot(made.lost, rounding(made.factors, written)))
+            lost = made.lost
+            if self.recipe.output.dtype != "float32":
+                written = LowRank(*(rounded(part, self.recipe.output.dtype) for part in arrays.values()))
+                lost = float(np.hypot(lost, rounding(made.factors, written)))
         opposed = conflict(layer)
         report = LayerReport(
             name=site.name,

@@ -14,7 +14,7 @@ from hub.jobs.queue import enqueue
 from hub.jobs.running import JobFailed, Running
 from hub.repos.models import Kind
 from hub.rights import Denied
-from merges.methods import METHODS
+from merges.methods import DEFAULT, METHODS
 from merges.models import Merge, MergeComparison
 from merges.recipes import Problem, Recipe, RecipeError, fingerprint, lint, parse
 from merges.work.merge_run import is_adapter_file, scratch_of, still_readable, told_faults
@@ -23,7 +23,7 @@ from merges.work.subjects import BadRequest, Pinned, base_of, merge_facts, pin
 from merges.work.tasks import load_task, task_of, taught_on
 
 MAX_INPUTS, MAX_METHODS = 16, 12
-DEFAULT_METHODS = ("task_arithmetic", "ties", "tsv_m", "iso_cts")
+DEFAULT_METHODS = (DEFAULT, "task_arithmetic", "ties", "iso_cts")
 
 
 def ask_for_comparison(

@@ -24,6 +24,7 @@ from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime
 from merges.comparing.compare import Comparison
 from merges.comparing.judge import JudgedTask
+from merges.methods import DEFAULT
 from merges.running import LocalAdapter
 from merges.running.heads import write_heads
 from merges.statistics.measuring import measure
@@ -34,7 +35,6 @@ METHODS = (
     "iso_cts",
 )  # fmt: skip
 DATA_FREE = frozenset(METHODS) - {"fisher", "regmean"}
-DEFAULT = "task_arithmetic"
 MEASURED = 64
 
 

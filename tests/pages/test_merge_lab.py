@@ -4,6 +4,7 @@ import pytest
 from django.template.loader import render_to_string
 from django.test import Client
 
+from merges.methods import DEFAULT, METHODS
 from merges.models import Merge, MergeComparison
 from tests.people import People
 from tests.world import World, make_world
@@ -82,6 +83,16 @@ def test_comparisons_merges_and_the_gallery_are_for_those_who_may_see_them(peopl
         assert "secret" in text(alice.get(address))
         assert "secret" not in text(charlie.get(address))
     assert "/accounts/login" in Client().get("/merge/compare").headers["Location"]
+
+
+def test_every_method_has_its_page_entry_and_one_is_the_default(people: People) -> None:
+    page = text(Client().get("/merge/methods"))
+    for method in METHODS.values():
+        assert f'id="{method.name}"' in page
+        assert method.reference.authors.replace("&", "&amp;") in page
+        assert all(f"<code>{parameter.name}</code>" in page for parameter in method.parameters)
+    assert "best λ of the best data-free method" in page
+    assert f'<option value="{DEFAULT}" selected>' in text(signed_in(people.alice).get("/merge"))
 
 
 def test_a_merges_repo_leads_to_its_recipe(people: People, world: World) -> None:

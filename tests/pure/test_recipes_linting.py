@@ -36,6 +36,13 @@ def test_adapters_that_fit_have_no_problem_but_their_heads(sound: list[dict[str,
     assert [(one.severity, one.field) for one in problems(sound)] == [("info", "output.heads")]
 
 
+def test_vectors_have_no_directions(sound: list[dict[str, Any]], tmp_path: Path) -> None:
+    vectors = [facts(tmp_path / f"v{seed}", ia3_config(), ia3_tensors(seed=seed)) for seed in range(2)]
+    assert "Choose task_arithmetic" in " ".join(one.message for one in problems(vectors, "tsv_m"))
+    assert "Choose task_arithmetic" not in " ".join(one.message for one in problems(vectors, "ties"))
+    assert "Choose task_arithmetic" not in " ".join(one.message for one in problems(sound, "tsv_m"))
+
+
 def test_unknown_facts_are_not_held_against_an_input(sound: list[dict[str, Any]]) -> None:
     assert not errors([sound[0], None])
 

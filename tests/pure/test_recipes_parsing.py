@@ -74,6 +74,16 @@ def test_the_fingerprint_ignores_how_it_is_written_and_sees_what_it_means() -> N
     assert fingerprint(parse(short)) != fingerprint(parse(long.replace("c/d", "c/e")))
 
 
+def test_a_recipe_without_a_method_gets_the_default_of_what_it_merges() -> None:
+    """Adapters by TSV-M, whose automatic λ is one over the fourth root of their number; checkpoints plainly added."""
+    pair, many = parse({"inputs": ["a/b", "c/d"]}), parse({"inputs": [f"a/{number}" for number in range(16)]})
+    assert (pair.method, many.method) == ("tsv_m", "tsv_m")
+    assert pair.parameters["lambda"] == pytest.approx(2**-0.25)
+    assert many.parameters["lambda"] == pytest.approx(0.5)
+    whole = parse({"base": "a/base", "inputs": [{"model": "a/b"}, {"adapter": "c/d"}]})
+    assert whole.method == "task_arithmetic"
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
@@ -182,7 +192,7 @@ def test_mergekits_methods_have_ours(
     ("changes", "words"),
     [
         ({"slices": []}, "Layer slices"),
-        ({"merge_method": "della"}, "'della' is not here"),
+        ({"merge_method": "sce"}, "'sce' is not here"),
         ({"parameters": {"weight": [0.1, 0.9]}}, "from layer to layer"),
         ({"parameters": {"epsilon": 1}}, "'epsilon' is not here"),
         ({"tokenizer_source": "union"}, "no meaning for adapters"),
