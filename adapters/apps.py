@@ -9,7 +9,7 @@ class AdaptersConfig(AppConfig):
 
     def ready(self) -> None:
         from adapters.answering.line import CannotAnswer, NobodyAnswers
-        from adapters.catalog import decoding, intake, predicting, publishing, wording
+        from adapters.catalog import decoding, intake, predicting, publishing, updating, wording
         from adapters.routing.declaration import RoutingFault
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
@@ -32,4 +32,5 @@ class AdaptersConfig(AppConfig):
         register(JobKind("adapters.compare", "adapters.catalog.comparing:run"))
         register(JobKind("adapters.embed", "adapters.catalog.placing:run", Queue.HEAVY))
         register(JobKind(predicting.KIND, "adapters.catalog.predicting:run", Queue.HEAVY))
+        register(JobKind(updating.KIND, "adapters.catalog.updating:run", Queue.HEAVY))
         register(JobKind("adapters.map", "adapters.catalog.mapping:run", Queue.HEAVY))

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from adapters.api import asking, compare, inside, known, mapping, relatives, search
+from adapters.api import asking, compare, inside, known, mapping, relatives, search, updates
 from hub.rest.urls import in_every_repo
 
 urlpatterns = [
@@ -23,6 +23,7 @@ urlpatterns = [
             ("/snippets", known.SnippetsDoor),
             ("/tensors", inside.TensorsDoor),
             ("/tensors/history", inside.HistoryDoor),
+            ("/updates", updates.UpdatesDoor),
             ("/relatives", relatives.RelativesDoor),
             ("/embeddings", relatives.EmbeddingsDoor),
         )

@@ -25,6 +25,9 @@ from hub.store import predicted
 from hub.store.models import Blob, BlobState
 
 KIND = "adapters.store_smaller"
+UPDATE_FOLDER = "update"
+"""Where a commit keeps the update it was made by (see adapters.catalog.updating)."""
+
 WORTH = 0.7
 """What is stored instead may be so large a part of what the file takes by itself; else it is not worth the work."""
 
@@ -51,8 +54,8 @@ def on_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
 
 def is_checkpoint(path: str) -> bool:
     """Adapters stay whole: they are small, fetched often, and what others are explained by."""
-    name = path.rpartition("/")[2]
-    return name.endswith(".safetensors") and not name.startswith("adapter_model")
+    folder, _, name = path.rpartition("/")
+    return folder != UPDATE_FOLDER and name.endswith(".safetensors") and not name.startswith("adapter_model")
 
 
 def run(running: Running) -> dict[str, Any]:

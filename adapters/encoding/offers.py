@@ -60,13 +60,14 @@ class OnFamily:
 
 
 @dataclass
-class _Named:
-    """Tensors of a family by name and by the end of their name."""
+class Named:
+    """Tensors of a checkpoint by name and by the end of their name."""
 
     exact: dict[str, Held] = field(default_factory=dict)
     endings: dict[str, list[Held]] = field(default_factory=dict)
 
     def add(self, held: Held) -> None:
+        """One more tensor."""
         self.exact[held.info.name] = held
         for ending in _endings(held.info.name):
             self.endings.setdefault(ending, []).append(held)
@@ -100,7 +101,7 @@ class Offers:
             self._inputs, self._own = list(inputs), len(inputs)
             self._families = [self._named(family) for family in families]
             self._updates: list[dict[str, list[Way]]] = [
-                _adapter_ways(adapter, inputs[adapter.number], self._families[adapter.family]) for adapter in adapters
+                adapter_ways(adapter, inputs[adapter.number], self._families[adapter.family]) for adapter in adapters
             ]
         except BaseException:
             self._stack.close()
@@ -173,8 +174,8 @@ class Offers:
                 if weight is not None:
                     yield Mean(((one.place, weight), (other.place, 1.0 - weight)))
 
-    def _named(self, family: Family) -> _Named:
-        named = _Named()
+    def _named(self, family: Family) -> Named:
+        named = Named()
         for number in family.numbers:
             with TensorFile(self._inputs[number]) as opened:
                 for info in opened.header.tensors.values():
@@ -197,7 +198,7 @@ def _share(own: np.ndarray, left: np.ndarray, right: np.ndarray) -> float | None
     return weight if weight not in (0.0, 1.0) else None
 
 
-def _adapter_ways(adapter: OnFamily, path: Path, family: _Named) -> dict[str, list[Way]]:
+def adapter_ways(adapter: OnFamily, path: Path, family: Named) -> dict[str, list[Way]]:
     """Base tensor's name → what the adapter would make of it."""
     ways: dict[str, list[Way]] = {}
     infos = {name: held.info for name, held in family.exact.items()}
@@ -212,7 +213,7 @@ def _adapter_ways(adapter: OnFamily, path: Path, family: _Named) -> dict[str, li
             if weight is None or len(weight.shape) != 2:
                 continue
             turned = adapter.config.fan_in_fan_out or update.kind == "embedding" or update.shape != weight.shape
-            if adapter.config.dora:
+            if adapter.config.dora or update.shape != (weight.shape[::-1] if turned else weight.shape):
                 continue
             for rounding in ROUNDINGS:
                 way = Lora(
@@ -233,7 +234,7 @@ def _adapter_ways(adapter: OnFamily, path: Path, family: _Named) -> dict[str, li
 
 
 def _scales(
-    ways: dict[str, list[Way]], weight: TensorInfo, vector: Held, config: PeftConfig, module: str, family: _Named
+    ways: dict[str, list[Way]], weight: TensorInfo, vector: Held, config: PeftConfig, module: str, family: Named
 ) -> None:
     """IA3: columns of a feed-forward layer's weight, else its rows and its bias."""
     feedforward = config.is_feedforward(module)

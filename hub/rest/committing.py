@@ -41,7 +41,7 @@ def carry_out(actor: Actor, repo: Repo, asked: dict[str, Any]) -> Made:
         rights.require(actor, Verb.PROPOSE, repo)
     else:
         commits.require_right(actor, repo, ref)
-    wanted = [_put(actor, repo, row) for row in asked["files"]] + [_delete(path) for path in asked["deletes"]]
+    wanted = [put_of(actor, repo, row) for row in asked["files"]] + [_delete(path) for path in asked["deletes"]]
     if not wanted:
         raise BadChange("Name at least one file to write or to delete.")
     parent = asked["parent"] or None
@@ -62,7 +62,8 @@ def begin(actor: Actor, repo: Repo) -> None:
         commits.commit(actor=actor, repo=repo, changes_=[], message="Initial commit")
 
 
-def _put(actor: Actor, repo: Repo, row: dict[str, Any]) -> Change:
+def put_of(actor: Actor, repo: Repo, row: dict[str, Any]) -> Put:
+    """One file of a body, with bytes that this actor may commit. Raises BadChange, WrongBytes, StoreError."""
     path = row["path"]
     given = [name for name in SOURCES if row.get(name) is not None]
     if len(given) != 1:

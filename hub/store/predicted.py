@@ -104,7 +104,8 @@ def confirm(prediction: Prediction) -> bool:
         return False
     blob, now = Blob.objects.filter(pk=prediction.blob_id), timezone.now()
     blob.update(predicted=True)
-    blob.filter(state=BlobState.PRESENT, whole=True, hot_until=None).update(whole=False, dropped_at=now)
+    blob.filter(whole=True, hot_until=None).update(whole=False, dropped_at=now)
+    blob.filter(state=BlobState.PENDING).update(state=BlobState.PRESENT)
     blob.filter(chunks_dropped_at=None).exclude(xet_hash="").update(chunks_dropped_at=now)
     return True
 

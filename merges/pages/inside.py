@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from adapters.catalog import lineage as lineages
 from adapters.catalog import tensors as tensors_of
+from adapters.catalog.updating import made_by
 from merges.pages import diff_drawings
 from merges.pages.lineage_drawing import draw
 from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page
@@ -46,7 +47,7 @@ def tensors(request: HttpRequest, owner: str, name: str, revision: str, task: bo
     chosen = next((item for item in held if item.name == wanted), None)
     return repo_page(
         request, "work/tensors_page.html", repo, "files", commit=commit, revision=revision, rows=rows, page_obj=page,
-        total=len(held), values=sum(_count(item.tensor.shape) for item in held),
+        update=made_by(repo, commit), total=len(held), values=sum(_count(item.tensor.shape) for item in held),
         detail=_detail(request, repo, commit, chosen) if chosen else None,
     )  # fmt: skip
 

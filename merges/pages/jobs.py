@@ -72,6 +72,8 @@ def _result_of(row: Job) -> str:
         return str(made.get_absolute_url())
     if getattr(row, "merge", None):
         return row.merge.repo.get_absolute_url()  # type: ignore[attr-defined, no-any-return]
+    if isinstance(row.result.get("url"), str) and row.result["url"].startswith("/"):
+        return str(row.result["url"])
     evaluations = list(Evaluation.objects.filter(job=row)[:2])
     if len(evaluations) == 1:
         return f"/evaluations/{evaluations[0].pk}"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from django.http import Http404, HttpRequest, HttpResponse
 
 from adapters.catalog.snippets import snippets
+from adapters.catalog.updating import made_by
 from adapters.models import Inspection
 from hub.pages.errors import describe
 from hub.repos import trees
@@ -40,6 +41,7 @@ def overview(request: HttpRequest, owner: str, name: str, task: bool = False) ->
         facts=_facts(repo, inspection),
         splits=_splits(inspection),
         inspected=inspection is not None,
+        update=made_by(repo, commit),
         checks=Check.objects.filter(repo=repo, sha=commit.sha),
         evaluations=_evaluations(request, repo),
         made_from=_lineage(request, repo, commit),

@@ -35,6 +35,7 @@ from merges.pages import (
     review,
     systems,
     teaching,
+    updating,
 )
 
 assert converters  # importing registers the revision converter
@@ -62,6 +63,7 @@ def _repo(prefix: str, options: dict[str, Any]) -> list[URLPattern]:
         ("/feed.atom", notices.repo_feed),
         ("/discussions/<int:number>/tensors", reconciling.start),
         ("/upload", people.upload),
+        ("/update", updating.page),
         ("/relatives", relatives.page),
         ("/settings", people.settings),
         ("/access", access.gate),

@@ -69,6 +69,7 @@ IN_A_REPO = {
     "/snippets": "GET",
     "/tensors": "GET",
     "/tensors/history": "GET",
+    "/updates": "GET POST",
     "/relatives": "GET",
     "/embeddings": "GET",
 }
