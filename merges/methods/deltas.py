@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from merges.methods.decomposing import decomposed
 from merges.methods.scratch import BLOCK_VALUES, borrowed
 
 Array = npt.NDArray[Any]
@@ -193,7 +194,7 @@ def svd(delta: Delta) -> tuple[Array, Array, Array]:
         u, v = left_basis @ (left_turn @ u), right_basis @ (right_turn @ vt.T)
         floor = CANCELLED * float(np.linalg.norm(left_core) * np.linalg.norm(right_core))
     else:
-        u, sigma, vt = np.linalg.svd(dense(delta).astype(np.float64), full_matrices=False)
+        u, sigma, vt = decomposed(dense(delta))
         v = vt.T
     kept = int(np.count_nonzero(sigma > max(RANK_TOLERANCE * sigma.max(initial=0.0), floor)))
     return u[:, :kept], sigma[:kept], v[:, :kept]

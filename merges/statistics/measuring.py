@@ -55,15 +55,41 @@ def measure(
     Fisher of one example: E over labels y ~ p(y|x) of (∂ log p(y|x)/∂W)² (Matena & Raffel 2022). exact: the sum over
     all labels; sampled: one label drawn from p; empirical: the gold label, which is not the Fisher but cheap. The
     gradient of a linear layer for one example is GᵀX over its tokens; squares are taken per example, never of a batch.
-    `labels` are the head's outputs in order. Raises RuntimeFault for an adapter without head.
+    `labels` are the head's outputs in order. When a device's memory runs out, all is measured again in batches half as
+    large. Raises RuntimeFault for an adapter without head, torch.OutOfMemoryError where one example is too much.
     """
+    size = BATCH
+    while True:
+        try:
+            return _sums(runtime, adapter, examples, labels, fisher, gram, estimator, seed, progress, size)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _sums(
+    runtime: Runtime,
+    adapter: str,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    fisher: bool,
+    gram: str,
+    estimator: Estimator,
+    seed: int,
+    progress: Progress,
+    size: int,
+) -> Measured:
+    """All examples in batches of `size`."""
     model, forward = runtime.differentiable(adapter)
     draw = torch.Generator().manual_seed(seed)
     measured = Measured()
     with ExitStack() as hooks, torch.enable_grad(), _unfrozen(model):
         layers = [hooks.enter_context(layer) for layer in _layers(model, measured, fisher, gram)]
-        for start in range(0, len(examples), BATCH):
-            part = examples[start : start + BATCH]
+        for start in range(0, len(examples), size):
+            part = examples[start : start + size]
             progress(start, len(examples), "Measuring")
             pairs = second_texts([row.text_pair for row in part])
             batch = encode(runtime.tokenizer, [row.text for row in part], pairs, runtime.max_length)

@@ -106,10 +106,8 @@ def _shown(task: Pinned) -> str:
 
 def _measured(folders: dict[str, Any], task: Any, asked: dict[str, Any], running: Running) -> dict[str, bytes]:
     from adapters.runtime.runtime import Runtime
-    from merges.statistics.measuring import measure
-    from merges.statistics.sidecar_files import files_of
 
-    kinds, rows = asked["kinds"], task.splits.get("train") or []
+    rows = task.splits.get("train") or []
     if not rows:
         raise JobFailed(f"The task {task.name} has no train split to measure on; its test split must stay unseen.")
     rows = drawn(rows, asked["examples"], asked["seed"])
@@ -118,7 +116,24 @@ def _measured(folders: dict[str, Any], task: Any, asked: dict[str, Any], running
         "weights_sha256": hashlib.sha256(weights).hexdigest(), "examples": str(len(rows)), "seed": str(asked["seed"]),
         "estimator": asked["estimator"], "task_sha": asked["task_sha"],
     }  # fmt: skip
-    runtime = Runtime(folders["base"])
+    import torch
+
+    try:
+        return _on(Runtime(folders["base"]), folders, task, rows, asked, facts, running)
+    except torch.OutOfMemoryError:
+        running.progress(0, len(rows), "The device's memory is too small; measuring on the processor")
+        return _on(Runtime(folders["base"], device="cpu"), folders, task, rows, asked, facts, running)
+
+
+def _on(
+    runtime: Any, folders: dict[str, Any], task: Any, rows: list[Any], asked: dict[str, Any], facts: dict[str, str],
+    running: Running,
+) -> dict[str, bytes]:  # fmt: skip
+    """The statistics' files, measured where the runtime is."""
+    from merges.statistics.measuring import measure
+    from merges.statistics.sidecar_files import files_of
+
+    kinds = asked["kinds"]
     fisher: dict[str, Any] = {}
     gram: dict[str, Any] = {}
     if {"fisher", "gram"} & set(kinds):

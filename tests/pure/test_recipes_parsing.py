@@ -194,7 +194,7 @@ def test_mergekits_methods_have_ours(
         ({"slices": []}, "Layer slices"),
         ({"merge_method": "sce"}, "'sce' is not here"),
         ({"parameters": {"weight": [0.1, 0.9]}}, "from layer to layer"),
-        ({"parameters": {"epsilon": 1}}, "'epsilon' is not here"),
+        ({"parameters": {"select_topk": 1}}, "'select_topk' is not here"),
         ({"tokenizer_source": "union"}, "no meaning for adapters"),
         ({"models": "a"}, "must be a list"),
         ({"models": [{"name": "a"}]}, "models[0] must hold model"),

@@ -10,6 +10,7 @@ from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime
 from merges.recipes import parse
 from merges.running import LocalAdapter, run
+from merges.statistics import measuring
 from merges.statistics.measuring import Estimator, LinearHooks, Measured, measure
 from merges.statistics.sidecar_files import files_of
 from merges.training.settings import Settings
@@ -32,6 +33,29 @@ def attached(base: Path, adapter: Path) -> Runtime:
     runtime = Runtime(base)
     runtime.attach("one", adapter)
     return runtime
+
+
+def test_an_injected_lack_of_memory_halves_the_batch(
+    taught: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator's error raised where a batch is made ready for the device: no GPU is at hand here."""
+    runtime, rows, sizes = attached(taught[0], taught[1]["lora"]), opinions(11), list[int]()
+    labels = list(runtime.labels("one") or ())
+    expected = measure(runtime, "one", rows, labels, estimator="sampled")
+    ready = measuring.encode
+
+    def small(tokenizer: object, texts: list[str], *more: object) -> object:
+        sizes.append(len(texts))
+        if len(texts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory (raised by a test).")
+        return ready(tokenizer, texts, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "encode", small)
+    found = measure(runtime, "one", rows, labels, estimator="sampled")
+    assert sizes[:4] == [8, 4, 2, 2]
+    assert (found.examples, found.tokens) == (expected.examples, expected.tokens)
+    for name, value in expected.fishers().items():
+        np.testing.assert_allclose(found.fishers()[name], value, rtol=1e-4, atol=1e-9)
 
 
 def by_autograd(
