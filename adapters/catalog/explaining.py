@@ -94,7 +94,7 @@ def gather(repo: Repo, commit: Commit, folder: str, own: str) -> Sides:
 
 
 def _declared(sides: Sides, repo: Repo, commit: Commit) -> None:
-    """The base that the card or the lineage names, and adapters made for it."""
+    """The base that the card or the lineage names, and adapters made for it or for the repo's own checkpoint."""
     shown = Repo.objects.filter(Q(pk__in=Repo.objects.visible_to(NOBODY)) | Q(owner=repo.owner_id)).exclude(pk=repo.pk)
     named = Q(pk__in=Lineage.objects.filter(child=repo, child_sha=commit.sha).values("parent"))
     for name in _names(repo.card.get("base_model")):
@@ -105,14 +105,10 @@ def _declared(sides: Sides, repo: Repo, commit: Commit) -> None:
     for adapter in adapters:
         rows = Lineage.objects.filter(child=adapter, child_sha=adapter.head, relation=Relation.ADAPTER_OF)
         bases += shown.filter(pk__in=rows.values("parent"), kind=Kind.BASE).select_related("owner")
-    for base in {one.pk: one for one in bases}.values():
-        found = _weights_of(base)
-        if found is None:
-            continue
-        before = len(sides.families)
-        sides.add_family(found.blobs)
-        if len(sides.families) == before and not sides.families:
-            continue
+    for base in {one.pk: one for one in (*bases, repo)}.values():
+        found = _weights_of(base) if base != repo else None
+        if found is not None:
+            sides.add_family(found.blobs)
         made = Lineage.objects.filter(parent=base, relation=Relation.ADAPTER_OF, child__in=shown)
         latest = made.order_by("-pk").values_list("child", flat=True)[:MOST_ADAPTERS]
         adapters += shown.filter(pk__in=list(latest)).select_related("owner")
