@@ -34,6 +34,9 @@ class ComparisonOrder(Shape):
     validation = serializers.IntegerField(min_value=8, max_value=2000, required=False, default=128)
     test = serializers.IntegerField(min_value=8, max_value=5000, required=False, default=500)
     seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, default=0)
+    fresh = serializers.BooleanField(
+        required=False, default=False, help_text="Also teach a new adapter for each task on its validation texts."
+    )
 
 
 class ComparisonRow(Shape):

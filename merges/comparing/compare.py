@@ -11,7 +11,8 @@ from typing import Any
 
 from merges.comparing.controls import random_adapter
 from merges.comparing.figures import Verdicts, row
-from merges.comparing.judge import Judge, JudgedTask
+from merges.comparing.geometry import alignment, interference
+from merges.comparing.judge import Judge, JudgedTask, ensemble
 from merges.comparing.tuning import Trial, search_weights, sweep
 from merges.methods import METHODS
 from merges.recipes import Recipe, parse, to_dict
@@ -33,10 +34,12 @@ class Comparison:
     scratch: Path
     progress: Progress
     seed: int = 0
+    fresh: bool = False
     _done: int = 0
     _total: int = 1
     _runs: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def run(self, methods: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Judge the controls and every method; `methods` are recipes without inputs ({merge_method, space, ...}).
@@ -58,6 +61,8 @@ class Comparison:
                 {"name": task.name, "n": len(task.test), "chosen_on": len(task.validation)} for task in self.tasks
             ],
             "inputs": [item.name for item in self.inputs],
+            "interference": interference(self.inputs),
+            "left_out": self.left_out,
             "seconds": time.perf_counter() - started,
             "winner": self._winner(),
         }
@@ -89,7 +94,32 @@ class Comparison:
         verdicts = self._verdicts(chance, "a random adapter")
         self._add("random", "control", "Random adapter of the mean's size", verdicts, base, own)
         self._add("oracle", "control", "Each task by its own specialist", own, base, own)
+        together = {task.name: ensemble([verdicts[task.name] for verdicts in everywhere]) for task in self.tasks}
+        self._add("ensemble", "control", "All specialists' answers averaged", together, base, own)
+        if self.fresh and (taught := self._fresh()):
+            self._add("fresh", "control", "A fresh adapter a task, taught on the validation texts", taught, base, own)
         return base, own, cross
+
+    def _fresh(self) -> Verdicts | None:
+        """New adapters, each taught on one task's validation examples alone; None where those cannot teach one.
+
+        What recycled adapters are worth shows beside them (Liu et al. 2026).
+        """
+        from merges.training.settings import Settings, TrainingFault
+        from merges.training.teach import teach
+
+        result = {}
+        for number, task in enumerate(self.tasks):
+            tell(self.progress, min(self._done, self._total - 1), self._total, f"Teaching a fresh adapter {task.name}")
+            folder, settings = self.scratch / f"fresh-{number}", Settings(folds=0, seed=self.seed)
+            try:
+                teach(self.base, task.validation, settings, folder, labels=task.labels)
+            except TrainingFault as error:
+                self.left_out["fresh"] = f"{task.name}: {error}"
+                return None
+            result[task.name] = self._judge.judge(folder, replace(task, head=None), task.test)
+            self._done += 1
+        return result
 
     def _method(self, recipe: Recipe, base: Verdicts, own: Verdicts) -> dict[str, Any]:
         """One method: λ (or weights) on validation, then the test splits once."""
@@ -109,6 +139,7 @@ class Comparison:
                 "largest_rank": report.totals.largest_rank,
                 "parameters": report.totals.parameters,
                 "cosines": report.cosines,
+                "alignment": alignment(self.inputs, folder),
             },
         }
 
@@ -159,7 +190,7 @@ class Comparison:
         )
 
     def _steps(self, recipes: Sequence[Recipe]) -> int:
-        subjects = 4 + len(self.inputs) + len(recipes)
+        subjects = 4 + len(self.inputs) + len(recipes) + self.fresh
         tried = sum(
             recipe.parameters["trials"] if recipe.declared.searched else _combinations(grid_of(recipe))
             for recipe in recipes

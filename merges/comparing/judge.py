@@ -19,21 +19,35 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class JudgedTask:
-    """A task with the head that answers it (heads/*.safetensors of a merge) and the examples to judge on."""
+    """A task with the head that answers it (heads/*.safetensors of a merge) and the examples to judge on.
+
+    Without a head the adapter's own answers.
+    """
 
     name: str
     labels: tuple[str, ...]
-    head: Path
+    head: Path | None
     validation: Sequence[Example]
     test: Sequence[Example]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """For each example whether the prediction was right, and the log-probability (nats) of the right label."""
+    """The log-probabilities (nats) of all labels for each example, and which label is the right one."""
 
-    right: npt.NDArray[np.bool_]
-    log_probability: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    wanted: npt.NDArray[np.int64]
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """For each example whether the prediction was right."""
+        found: npt.NDArray[np.bool_] = self.scores.argmax(1) == self.wanted
+        return found
+
+    @property
+    def log_probability(self) -> npt.NDArray[np.float64]:
+        """For each example the log-probability of the right label."""
+        return self.scores[np.arange(len(self.wanted)), self.wanted]
 
     @property
     def accuracy(self) -> float:
@@ -44,6 +58,13 @@ class Verdict:
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
         return float(-self.log_probability.mean())
+
+
+def ensemble(verdicts: Sequence[Verdict]) -> Verdict:
+    """The mean of several subjects' log-probabilities on the same examples: as many passes for each text."""
+    scores = np.mean([verdict.scores for verdict in verdicts], axis=0)
+    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
+    return Verdict(scores, verdicts[0].wanted)
 
 
 class Judge:
@@ -76,4 +97,4 @@ class Judge:
             1, keepdims=True
         )
         wanted = np.array([labels.index(row.label) for row in examples])
-        return Verdict(scores.argmax(1) == wanted, scores[np.arange(len(wanted)), wanted])
+        return Verdict(scores, wanted.astype(np.int64))

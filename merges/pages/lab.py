@@ -191,6 +191,7 @@ def compare(request: HttpRequest) -> HttpResponse:
                 methods=asked.getlist("method"),
                 validation=_whole(asked.get("validation"), 128),
                 test=_whole(asked.get("test"), 500),
+                fresh=asked.get("fresh") == "on",
             ),
         )
         if made:

@@ -34,10 +34,12 @@ def ask_for_comparison(
     validation: int = 128,
     test: int = 500,
     seed: int = 0,
+    fresh: bool = False,
 ) -> MergeComparison:
     """Queue a comparison of methods on adapters, each judged on the task it was taught on.
 
-    `methods` are names, `name+space` for a shared space. Raises RecipeError, BadRequest, Denied.
+    `methods` are names, `name+space` for a shared space; `fresh` also teaches a new adapter for each task on its
+    validation examples, as a control. Raises RecipeError, BadRequest, Denied.
     """
     if not actor.may_write or actor.account is None:
         raise Denied("Sign in (or use a token with the write scope) to compare methods.")
@@ -59,7 +61,7 @@ def ask_for_comparison(
         "inputs": [{"adapter": item.name, "revision": item.commit.sha} for item in pinned],
         "tasks": [{"task": item.name, "revision": item.commit.sha} for item in tasks],
         "base": {"model": base.name, "revision": base.commit.sha},
-        "methods": chosen, "validation": validation, "test": test, "seed": seed,
+        "methods": chosen, "validation": validation, "test": test, "seed": seed, "fresh": fresh,
     }  # fmt: skip
     with transaction.atomic():
         job = enqueue(
@@ -117,7 +119,9 @@ def run(running: Running) -> dict[str, Any]:
         methods = [{"merge_method": name.partition("+")[0]} | _space(name) for name in order["methods"]]
         place = scratch / "trials"
         place.mkdir(exist_ok=True)
-        report = Comparison(scratch / "base", inputs, tasks, place, running.progress, order["seed"]).run(methods)
+        fresh = order.get("fresh", False)
+        comparison = Comparison(scratch / "base", inputs, tasks, place, running.progress, order["seed"], fresh)
+        report = comparison.run(methods)
     with running.adopt():
         MergeComparison.objects.filter(pk=row.pk).update(report=report | {"chosen_on": splits})
     return {"winner": report["winner"], "seconds": round(report["seconds"], 1)}

@@ -77,17 +77,24 @@ def test_lambda_is_chosen_on_validation_and_said(people: People, lab: dict[str, 
 def test_a_comparison_has_all_controls_and_its_winner_is_one_click(people: People, lab: dict[str, Repo]) -> None:
     alice = actor_for(people.alice)
     row = ask_for_comparison(
-        actor=alice, inputs=INPUTS, methods=["task_arithmetic", "tsv_m", "ties+core"], validation=12, test=20
+        actor=alice,
+        inputs=INPUTS,
+        methods=["task_arithmetic", "tsv_m", "ties+core"],
+        validation=12,
+        test=20,
+        fresh=True,
     )
     ended(row.job)
     row.refresh_from_db()
     report = row.report
     assert [entry["name"] for entry in report["rows"]] == [
-        "base", "best_single", "mean", "random", "oracle", "task_arithmetic", "tsv_m", "ties+core",
+        "base", "best_single", "mean", "random", "oracle", "ensemble", "fresh", "task_arithmetic", "tsv_m", "ties+core",
     ]  # fmt: skip
     oracle = next(entry for entry in report["rows"] if entry["name"] == "oracle")
     assert oracle["normalised"] == pytest.approx(1.0)
     assert {len(method["trials"]) for method in report["methods"]} == {8, 7}
+    assert all(0 <= share <= 1 for method in report["methods"] for share in method["geometry"]["alignment"])
+    assert report["interference"] > 0
     assert report["chosen_on"] == {"acme/moods": "train", "acme/tastes": "train"}
     assert MergeComparison.objects.visible_to(actor_for(people.charlie)).filter(pk=row.pk).exists()
     merge = publish_winner(actor=alice, comparison=row, target="alice/winner")
