@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapters.answering import named
-from adapters.answering.choosing import Chooser, checked
+from adapters.answering.choosing import Chooser, Routed, checked
 from adapters.answering.heads import head_for
 from adapters.answering.line import CannotAnswer
+from adapters.answering.predicting import asked as asked_of
 from adapters.answering.speaking import Speaker, Wish
+from adapters.routing.surest import surest
 from adapters.runtime.generating import MOST_TOKENS, prompt_ids
 from hub.accounts.actor import Actor
 
@@ -41,13 +43,23 @@ class Chatter:
                 yield {"text": NOTHING_FITS.format(of)}
                 yield {"end": "stop", "usage": [0, 0]}
                 return
-            chosen = routed.candidates[routed.decisions[0].choices[0].name]
-            wish = Wish(0, text, chosen.repo, chosen.sha)
+            wish = self._chosen(actor, text, routed, "surest" if model is None else "best")
         said = self._said(actor, wish, payload)
         first = next(said)  # what cannot be said is refused before anything is told
         yield {"model": wish.repo.full_name, "sha": wish.sha, "why": why}
         yield first
         yield from said
+
+    def _chosen(self, actor: Actor, text: str, routed: Routed, apply: str) -> Wish:
+        wishes = [
+            Wish(0, text, chosen.repo, chosen.sha, score=choice.score)
+            for choice in asked_of(routed.decisions[0], apply)
+            for chosen in (routed.candidates[choice.name],)
+        ]
+        if len(wishes) == 1 or any(self.speaker.writes(wish, actor) for wish in wishes):
+            return wishes[0]
+        said = self.speaker.run(actor, wishes, sure=True)
+        return wishes[surest([wish.score for wish in wishes], [result.get("sure") for result in said])]
 
     def _said(self, actor: Actor, wish: Wish, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if not self.speaker.writes(wish, actor):

@@ -14,13 +14,14 @@ from adapters.answering.heads import head_for
 from adapters.answering.line import CannotAnswer
 from adapters.answering.residents import Resident
 from adapters.answering.speaking import SHORT_ANSWER, Speaker, Wish, labelled
-from adapters.routing.declaration import Choice
+from adapters.routing.declaration import Choice, Decision
+from adapters.routing.surest import close, surest
 from adapters.runtime.adapter_files import AdapterFiles
 from adapters.runtime.blending import blend
 from adapters.runtime.errors import RuntimeFault
 from hub.accounts.actor import Actor
 
-APPLY = ("best", "each", "soft")
+APPLY = ("surest", "best", "each", "soft")
 MOST_TOKENS = 1024
 
 
@@ -59,7 +60,10 @@ class Predictor:
 
     def answer(self, actor: Actor, payload: dict[str, Any]) -> dict[str, Any] | Iterator[dict[str, Any]]:
         """The answer to an ask `predict`: route's payload, model ("router", System, adapter, merge or base), apply
-        ("best", "each" of the top, "soft"), max_tokens; with `stream` in parts, see `parts`.
+        ("surest" of two when it is close, "best", "each" of the top, "soft"), max_tokens; with `stream` in parts.
+
+        A System answers with its "best" unless told otherwise, as its releases are measured; the hub's router with the
+        surest.
 
         Raises CannotAnswer, RoutingFault.
         """
@@ -67,7 +71,7 @@ class Predictor:
             return self.parts(actor, payload)
         plan = self._plan(actor, payload)
         started = time.perf_counter()
-        spoken = self._soft(actor, plan) if plan.apply == "soft" else self._spoken(actor, plan)
+        spoken = self._soft(actor, plan) if plan.apply == "soft" else self._said(actor, plan, plan.wishes)
         answers = [
             {**row, "answer": spoken[number][0] if spoken.get(number) else None, "others": spoken.get(number, [])[1:]}
             for number, row in enumerate(plan.rows(self.chooser))
@@ -88,9 +92,14 @@ class Predictor:
             others: list[Wish] = []
             for wish in plan.wishes:
                 (writing if self._writes(actor, wish) else others).append(wish)
-            for wish, result in zip(others, self.speaker.run(actor, others), strict=True):
-                yield {"row": wish.row, "answer": result}
+            for row, said in self._said(actor, plan, others).items():
+                for answer in said if plan.apply != "surest" else said[:1]:
+                    yield {"row": row, "answer": answer}
+            spoken = {wish.row for wish in others}
             for wish in writing:
+                if plan.apply == "surest" and wish.row in spoken:
+                    continue
+                spoken.add(wish.row)
                 yield from self._written(actor, wish, int(payload.get("max_tokens") or SHORT_ANSWER))
         yield {"done": True, "run_seconds": round(time.perf_counter() - started, 5)}
 
@@ -114,11 +123,11 @@ class Predictor:
         yield {"row": wish.row, "answer": {**wish.told, "text": whole}}
 
     def _plan(self, actor: Actor, payload: dict[str, Any]) -> _Plan:
-        apply = str(payload.get("apply") or "best")
-        if apply not in APPLY:
-            raise CannotAnswer(f"There is no way to apply called '{apply[:40]}'. Known: {', '.join(APPLY)}.")
         texts = checked(payload.get("texts"))
         model = named.find(str(payload.get("model") or ""), actor)
+        apply = str(payload.get("apply") or ("surest" if model is None else "best"))
+        if apply not in APPLY:
+            raise CannotAnswer(f"There is no way to apply called '{apply[:40]}'. Known: {', '.join(APPLY)}.")
         if isinstance(model, named.Single):
             if apply == "soft":
                 raise CannotAnswer("One specialist has nothing to be blended with. Leave `apply` out.")
@@ -129,17 +138,21 @@ class Predictor:
             return _Plan(texts, wishes, None, "best", model.repo.full_name)
         routed = self.chooser.route(actor, payload, model)
         wishes = [
-            Wish(row, texts[row], routed.candidates[choice.name].repo, routed.candidates[choice.name].sha)
+            Wish(row, texts[row], chosen.repo, chosen.sha, score=choice.score)
             for row, decision in enumerate(routed.decisions)
-            for choice in (decision.choices[: 1 if apply == "best" else None] if not decision.none else ())
+            for choice in asked(decision, apply)
+            for chosen in (routed.candidates[choice.name],)
         ]
         return _Plan(texts, wishes, routed, apply, model.repo.full_name if model else named.ROUTER)
 
-    def _spoken(self, actor: Actor, plan: _Plan) -> dict[int, list[dict[str, Any]]]:
-        spoken: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for wish, result in zip(plan.wishes, self.speaker.run(actor, plan.wishes), strict=True):
-            spoken[wish.row].append(result)
-        return spoken
+    def _said(self, actor: Actor, plan: _Plan, wishes: list[Wish]) -> dict[int, list[dict[str, Any]]]:
+        """What specialists say of each input; of two that are close the surer one alone."""
+        rows: dict[int, list[tuple[Wish, dict[str, Any]]]] = defaultdict(list)
+        for wish, result in zip(wishes, self.speaker.run(actor, wishes, sure=plan.apply == "surest"), strict=True):
+            rows[wish.row].append((wish, result))
+        if plan.apply != "surest":
+            return {row: [result for _, result in said] for row, said in rows.items()}
+        return {row: [winner(said)] for row, said in rows.items()}
 
     def _soft(self, actor: Actor, plan: _Plan) -> dict[int, list[dict[str, Any]]]:
         """The top choices' weights averaged by their shares, per input; only of those with the first one's labels."""
@@ -188,3 +201,19 @@ class Predictor:
         except RuntimeFault as error:
             return {**told, "error": str(error)}
         return {**told, **labelled(logits, made.labels)}
+
+
+def asked(decision: Decision, apply: str) -> tuple[Choice, ...]:
+    """Who is asked about one input: nobody where nothing fits."""
+    if decision.none:
+        return ()
+    if apply == "surest":
+        return decision.choices[: close([choice.score for choice in decision.choices])]
+    return decision.choices[:1] if apply == "best" else decision.choices
+
+
+def winner(said: list[tuple[Wish, dict[str, Any]]]) -> dict[str, Any]:
+    """What the surest said; `instead_of` names the nearest one where another was surer."""
+    place = surest([wish.score for wish, _ in said], [result.get("sure") for _, result in said])
+    result = said[place][1]
+    return result | {"instead_of": said[0][0].repo.full_name} if place else result

@@ -8,8 +8,10 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adapters.answering.line import CannotAnswer
+from adapters.answering.neutral import NEUTRAL
 from adapters.catalog import bases, local
 from adapters.models import Inspection
 from adapters.runtime.adapter_files import AdapterFiles, read_adapter, read_head
@@ -32,11 +34,19 @@ class Resident:
     mixed: MixedBatches
     files: OrderedDict[str, AdapterFiles] = field(default_factory=OrderedDict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _neutral: dict[str, list[Any]] = field(default_factory=dict)
+
+    def neutral(self, name: str) -> list[Any]:
+        """What an adapter's head says of neutral sentences, run once."""
+        if name not in self._neutral:
+            self._neutral[name] = self.mixed.logits(list(NEUTRAL), [name] * len(NEUTRAL))
+        return self._neutral[name]
 
     def drop_oldest(self) -> None:
         """Forget the adapter not used longest."""
         name, _files = self.files.popitem(last=False)
         self.mixed.remove(name)
+        self._neutral.pop(name, None)
         if name in self.runtime.adapters:
             self.runtime.detach(name)
 

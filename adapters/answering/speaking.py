@@ -12,6 +12,7 @@ import numpy as np
 from adapters.answering.line import CannotAnswer
 from adapters.answering.residents import ADAPTERS, Resident, Residents
 from adapters.routing.declaration import log_softmax
+from adapters.routing.surest import sureness
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.generating import generate
 from adapters.runtime.likelihood import DEFAULT_TEMPLATE, prompt_of
@@ -24,13 +25,14 @@ SHORT_ANSWER = 64
 
 @dataclass(frozen=True)
 class Wish:
-    """One input for one specialist, or for a base; `head` names one of a merge's heads."""
+    """One input for one specialist, or for a base; `head` names one of a merge's heads, `score` is the router's."""
 
     row: int
     text: str
     repo: Repo
     sha: str
     head: str = ""
+    score: float = 0.0
 
     @property
     def told(self) -> dict[str, Any]:
@@ -52,11 +54,14 @@ class Speaker:
         home = self.residents.base(*self.residents.base_of(wish.repo, wish.sha, actor))
         return home, self.residents.adapter(home, wish.repo, wish.sha, wish.head)
 
-    def run(self, actor: Actor, wishes: list[Wish]) -> list[dict[str, Any]]:
-        """Run each input on its specialist, in as few batches as the bases allow; a failed one says why in `error`."""
+    def run(self, actor: Actor, wishes: list[Wish], *, sure: bool = False) -> list[dict[str, Any]]:
+        """Run each input on its specialist, in as few batches as the bases allow; a failed one says why in `error`.
+
+        With `sure` those that mixed batches can run also say how sure they are, against neutral text.
+        """
         if len({(wish.repo.pk, wish.head) for wish in wishes}) > ADAPTERS // 2 and len(wishes) > 1:
             half = len(wishes) // 2  # else some would be put out of memory by others of the same question
-            return self.run(actor, wishes[:half]) + self.run(actor, wishes[half:])
+            return self.run(actor, wishes[:half], sure=sure) + self.run(actor, wishes[half:], sure=sure)
         results: list[dict[str, Any]] = [wish.told for wish in wishes]
         by_base: dict[int, tuple[Resident, list[tuple[int, str | None]]]] = {}
         for place, wish in enumerate(wishes):
@@ -67,7 +72,7 @@ class Speaker:
                 continue
             by_base.setdefault(id(home), (home, []))[1].append((place, name))
         for home, asked in by_base.values():
-            for place, found in self._on(home, asked, wishes):
+            for place, found in self._on(home, asked, wishes, sure):
                 results[place] |= found
         return results
 
@@ -85,7 +90,7 @@ class Speaker:
             yield from generate(home.runtime, messages, adapter=name, **settings)
 
     def _on(
-        self, home: Resident, asked: list[tuple[int, str | None]], wishes: list[Wish]
+        self, home: Resident, asked: list[tuple[int, str | None]], wishes: list[Wish], sure: bool
     ) -> list[tuple[int, dict[str, Any]]]:
         found: list[tuple[int, dict[str, Any]]] = []
         mixed = [(place, name) for place, name in asked if name is not None and name in home.mixed]
@@ -93,7 +98,8 @@ class Speaker:
             if mixed:
                 rows = home.mixed.logits([wishes[place].text for place, _ in mixed], [name for _, name in mixed])
                 for (place, name), logits in zip(mixed, rows, strict=True):
-                    found.append((place, labelled(logits, home.mixed.labels(name))))
+                    more = {"sure": round(float(sureness([logits], home.neutral(name))[0]), 2)} if sure else {}
+                    found.append((place, labelled(logits, home.mixed.labels(name)) | more))
             singly: dict[str | None, list[int]] = defaultdict(list)
             for place, single in asked:
                 if single is None or single not in home.mixed:

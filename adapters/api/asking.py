@@ -59,8 +59,9 @@ class PredictBody(RouteBody):
         min_value=1, max_value=1024, required=False, default=64, help_text="For specialists that write texts."
     )
     apply = serializers.ChoiceField(
-        ["best", "each", "soft"], default="best",
-        help_text="The best specialist; each of the top; or one whose weights are averaged by the router's shares.",
+        ["surest", "best", "each", "soft"], required=False, allow_blank=True, default="",
+        help_text="The surer of the best two where they are close (usual for the router); the best (usual for a "
+        "System); each of the top; or one whose weights are averaged by the router's shares.",
     )  # fmt: skip
 
 
@@ -100,6 +101,8 @@ class Spoken(Shape):
     label = serializers.CharField(required=False)  # type: ignore[assignment]  # DRF takes declared fields off the class
     labels = serializers.DictField(child=serializers.FloatField(), required=False)
     text = serializers.CharField(required=False)
+    sure = serializers.FloatField(required=False, help_text="Standard deviations above its energy on neutral text.")
+    instead_of = serializers.CharField(required=False, help_text="The nearest specialist, where another was surer.")
     blend = serializers.ListField(child=serializers.DictField(), required=False)
     error = serializers.CharField(required=False)
 

@@ -31,12 +31,8 @@ def embed(material: Material) -> Placed:
     per example: summed exactly over up to four classes, else over eight draws of y from the model itself. Raises
     EmbeddingFault for too few examples or a single label.
     """
-    if material.probe is None or len(material.examples) < FEWEST:
-        raise EmbeddingFault(f"There are {len(material.examples)} labelled examples; give at least {FEWEST}.")
-    chosen = choose(material.examples, MOST, material.seed)
-    labels = sorted({example.label for example in chosen})
-    if len(labels) < 2:
-        raise EmbeddingFault("All examples carry one label, so there is no question to embed. Add another label.")
+    chosen, labels = asked(material)
+    assert material.probe is not None
     values = _fisher(material.probe, chosen, labels, material)
     norm = float(values.mean())
     values = pooled(values)
@@ -48,6 +44,17 @@ def embed(material: Material) -> Placed:
         details={"norm": norm, "examples": len(chosen), "classes": len(labels),
                  "sum": "exact" if len(labels) <= EXACT_CLASSES else f"{DRAWS} draws"},
     )  # fmt: skip
+
+
+def asked(material: Material) -> tuple[list[Example], list[str]]:
+    """The examples that are looked at, and their labels. Raises EmbeddingFault for too few, or a single label."""
+    if material.probe is None or len(material.examples) < FEWEST:
+        raise EmbeddingFault(f"There are {len(material.examples)} labelled examples; give at least {FEWEST}.")
+    chosen = choose(material.examples, MOST, material.seed)
+    labels = sorted({example.label for example in chosen})
+    if len(labels) < 2:
+        raise EmbeddingFault("All examples carry one label, so there is no question to embed. Add another label.")
+    return chosen, labels
 
 
 def symmetric(one: Array, other: Array) -> float:

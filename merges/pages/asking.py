@@ -15,6 +15,8 @@ from merges.pages.shared import actor_of
 MOST_INPUTS, MOST_LETTERS = 16, 20_000
 OFFERED = 50
 WAYS = (
+    ("", "as usual"),
+    ("surest", "the surer of the best two, where it is close"),
     ("best", "the best specialist"),
     ("each", "each of the first three"),
     ("soft", "one blended from the first three"),
@@ -48,7 +50,7 @@ def ask(request: HttpRequest) -> HttpResponse:
         {
             "asked": asked, "told": told, "error": error, "bases": bases, "routers": about.get("routers", []),
             "models": models, "model": asked.get("model", request.GET.get("model", "")),
-            "ways": WAYS, "apply": asked.get("apply", "best"), "nobody": not about,
+            "ways": WAYS, "apply": asked.get("apply", ""), "nobody": not about,
         },
         status=200 if request.headers.get("HX-Request") else status,  # htmx swaps in only what succeeded
     )  # fmt: skip
@@ -60,7 +62,7 @@ def payload_of(asked: Any, inputs: list[str]) -> dict[str, Any]:
     return {
         "texts": [text[:MOST_LETTERS] for text in inputs], "hint": asked.get("hint", "")[:1000], "labels": labels[:200],
         "model": asked.get("model", "").strip()[:300],
-        "base": asked.get("base", ""), "router": asked.get("router", ""), "apply": asked.get("apply", "best"), "top": 3,
+        "base": asked.get("base", ""), "router": asked.get("router", ""), "apply": asked.get("apply", ""), "top": 3,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.embeddings import fisher, methods, question, task2vec, texts
+from adapters.embeddings import fisher, methods, question, task2vec, texts, variational
 from adapters.embeddings.declaration import EmbeddingFault, Material, unit
 from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime
@@ -22,7 +22,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 def test_every_method_declares_itself() -> None:
     found = methods()
-    assert {"texts", "tuned", "question", "task2vec", "task_emb", "published"} == set(found)
+    assert {"texts", "tuned", "question", "task2vec", "task_emb", "published", "task2vec_variational"} == set(found)
     for name, method in found.items():
         assert (method.name, method.version >= 1) == (name, True)
         assert method.reference.url.startswith("https://") and 1900 < method.reference.year < 2027
@@ -133,6 +133,18 @@ def test_task_emb_is_the_gradient_of_the_tuned_model(probe: Runtime, tmp_path: P
         task_emb.embed(Material(opinions(12), probe=tuned))
     with pytest.raises(EmbeddingFault, match="0 examples"):
         task_emb.embed(Material([Example("x", "maybe")] * 9, probe=tuned, tuned="a"))
+
+
+def test_the_variational_form_bears_less_noise_where_the_task_is_read(probe: Runtime) -> None:
+    one, again = (variational.embed(Material(opinions(32), probe=probe)) for _ in range(2))
+    assert np.array_equal(one.vector, again.vector) and one.vector.mean() == pytest.approx(1, abs=1e-4)
+    fisher_form = task2vec.embed(Material(opinions(32), probe=probe)).vector
+    assert one.vector.shape == fisher_form.shape and (one.vector > 0).all()
+    read = np.argsort(fisher_form)
+    tenth = len(read) // 10
+    assert one.vector[read[-tenth:]].mean() > one.vector[read[:tenth]].mean(), "sensitive filters bear less noise"
+    with pytest.raises(EmbeddingFault):
+        variational.embed(Material(opinions(5), probe=probe))
 
 
 def test_task2vec_and_its_distances(probe: Runtime) -> None:

@@ -12,6 +12,7 @@ from adapters.routing import DEFAULT, Hint, Library, Profile, Query, RoutingFaul
 from adapters.routing.artefact import pack, unpack
 from adapters.routing.deciding import decide, fit
 from adapters.routing.profiles import top_mean, usual_scores
+from adapters.routing.surest import close, energies, sureness, surest
 from adapters.routing.surface import surfaces
 from adapters.routing.weights_only import answers, maps
 
@@ -231,3 +232,14 @@ def test_bad_vectors_are_refused() -> None:
             shelf.add(Profile("bad", rows))
     assert len(shelf) == 4
     assert decide(Library(WIDTH), ROUTERS[PLAIN], Query(cloud(0)[:1]))[0].none
+
+
+def test_the_surer_of_two_close_ones_speaks() -> None:
+    logits, neutral = [np.array([9.0, 0.0]), np.array([1.0, 0.0])], [np.array([n / 10, 0.0]) for n in range(20)]
+    assert energies(logits) == pytest.approx([np.log(np.exp(9) + 1), np.log(np.exp(1) + 1)])
+    sure = sureness(logits, neutral)
+    assert sure[0] == 3.0 and -1 < sure[1] < 1, "within three deviations, whatever the scale"
+    assert sureness([9 * row for row in logits], [9 * row for row in neutral])[0] == 3.0
+    assert close([0.7, 0.65, 0.6]) == 2 and close([0.7, 0.5]) == close([0.7]) == 1
+    assert surest([0.70, 0.65], [-1.0, 2.0]) == 1 and surest([0.70, 0.65], [1.0, 2.0]) == 0
+    assert surest([0.70, 0.69], [None, 3.0]) == surest([0.7], [0.0]) == 0
