@@ -17,7 +17,7 @@ from hub.jobs.queue import enqueue
 from hub.repos import lifecycle, uploading
 from hub.repos.models import Kind, Repo
 from hub.review import change_requests
-from hub.review.models import ChangeRequest, Comment
+from hub.review.models import AutoRule, CannedReply, ChangeRequest, Comment
 from hub.store.blobs import store_bytes
 from hub.store.models import Upload
 from merges.evaluation.items import to_parquet
@@ -53,6 +53,8 @@ class World:
     task_upload: Upload
     token: Token
     comparison: MergeComparison
+    rule: AutoRule
+    reply: CannedReply
 
 
 def make_world(people: People, folder: Path) -> World:
@@ -90,6 +92,8 @@ def make_world(people: People, folder: Path) -> World:
         request=request, task_request=task_request, comment=comment, task_comment=task_comment,
         upload=Upload.objects.get(pk=uploads[0]), task_upload=Upload.objects.get(pk=uploads[1]), token=token,
         comparison=comparison,
+        rule=AutoRule.objects.create(name="Words", owner=people.mary),
+        reply=CannedReply.objects.create(group="Cards", title="Words", text="More words, please."),
     )  # fmt: skip
 
 

@@ -91,20 +91,39 @@ class StatisticsDoor(Door):
 
 
 class ReplyShape(Shape):
-    group = serializers.CharField()
-    title = serializers.CharField()
-    text = serializers.CharField()
+    id = serializers.IntegerField(read_only=True)
+    group = serializers.CharField(max_length=40)
+    title = serializers.CharField(max_length=80)
+    text = serializers.CharField(max_length=5000)
+    changed_by = serializers.CharField(source="changed_by.name", default=None, read_only=True)
+    changed_at = serializers.DateTimeField(read_only=True)
 
 
 class RepliesDoor(Door):
     @extend_schema(responses=ReplyShape(many=True), summary="List canned replies")
     def get(self, request: Request) -> Response:
         """By group; a start to edit."""
-        return Response([
-            {"group": group, "title": reply.title, "text": reply.text}
-            for group, texts in replies.GROUPS.items()
-            for reply in texts
-        ])  # fmt: skip
+        return Response(ReplyShape(replies.all_replies(), many=True).data)
+
+    @extend_schema(request=ReplyShape, responses={201: ReplyShape}, summary="Write a canned reply")
+    def post(self, request: Request) -> Response:
+        """By maintainers."""
+        return Response(ReplyShape(replies.save(actor=self.actor, asked=self.read(ReplyShape))).data, status=201)
+
+
+class ReplyDoor(Door):
+    http_method_names = ["put", "delete", "options"]
+
+    @extend_schema(request=ReplyShape, responses=ReplyShape, summary="Change a canned reply")
+    def put(self, request: Request, reply: int) -> Response:
+        """By maintainers."""
+        return Response(ReplyShape(replies.save(actor=self.actor, asked=self.read(ReplyShape), key=reply)).data)
+
+    @extend_schema(responses={204: None}, summary="Delete a canned reply")
+    def delete(self, request: Request, reply: int) -> Response:
+        """By maintainers; what was said with it stays."""
+        replies.delete(actor=self.actor, key=reply)
+        return Response(status=204)
 
 
 class RuleShape(Shape):

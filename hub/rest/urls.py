@@ -64,6 +64,7 @@ urlpatterns = [
     path("queue", queue.QueueDoor.as_view()),
     path("queue/statistics", queue.StatisticsDoor.as_view()),
     path("queue/replies", queue.RepliesDoor.as_view()),
+    path("queue/replies/<int:reply>", queue.ReplyDoor.as_view()),
     path("queue/rules", queue.RulesDoor.as_view()),
     path("queue/rules/<int:rule>", queue.RuleDoor.as_view()),
     path("queue/samples", queue.SamplesDoor.as_view()),

@@ -313,6 +313,29 @@ class Sample(models.Model):
         return f"sample of {self.decision}"
 
 
+class CannedReply(models.Model):
+    """What maintainers say often, said well once, by group. A start to edit, never sent unread."""
+
+    group = models.CharField(max_length=40)
+    title = models.CharField(max_length=80)
+    text = models.TextField(max_length=5000)
+    changed_by = models.ForeignKey(Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["group", "title"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["group", "title"], name="one_reply_of_a_title",
+                violation_error_message="This group has a reply of that title already.",
+            ),
+            models.CheckConstraint(condition=~Q(group="") & ~Q(title="") & ~Q(text=""), name="a_reply_says_something"),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.title}"
+
+
 class Reaction(models.Model):
     """A small sign on a comment."""
 

@@ -15,7 +15,7 @@ from hub.activity.models import Event
 from hub.repos import standing
 from hub.repos.models import Commit
 from hub.review import change_requests, conversation, decisions, queue, replies
-from hub.review.models import ChangeRequest, Comment, Reaction, State
+from hub.review.models import ChangeRequest, Comment, Reaction, State, Verdict
 from hub.review.refusals import NotPossible
 from merges.models import Evaluation
 
@@ -55,17 +55,12 @@ def anchor(asked: QueryDict) -> str:
 
 
 def _decide(actor: Actor, row: ChangeRequest, verdict: str, asked: QueryDict) -> Any:
-    reason = asked.get("text", "").strip() or canned(asked.get("canned", ""))
+    reason = asked.get("text", "").strip() or replies.text_of(asked.get("canned", ""))
     date = _date(asked.get("date", ""))
     return decisions.decide(
         actor=actor, request=row, verdict=verdict, sha=asked.get("sha", ""), reason=reason,
         reply_by=date if verdict == "request_info" else None, reject_at=date if verdict == "reject" else None,
     )  # fmt: skip
-
-
-def canned(title: str) -> str:
-    """The text of a canned reply; empty if there is none of that title."""
-    return next((reply.text for group in replies.GROUPS.values() for reply in group if reply.title == title), "")
 
 
 def _date(text: str) -> datetime | None:
@@ -112,11 +107,14 @@ def context(actor: Actor, row: ChangeRequest, head: Commit) -> dict[str, Any]:
     for comment in comments:
         comment.signs = said.get(comment.pk, [])  # type: ignore[attr-defined]
     history = Event.objects.filter(repo=row.repo, data__number=row.number).select_related("actor").order_by("-at")
+    checks = list(decisions.checks_of(row))
+    against = sorted((item for item in checks if item.verdict != Verdict.PASS), key=lambda item: item.verdict)
     return {
-        "comments": comments, "signs": Reaction.Sign.choices, "checks": decisions.checks_of(row),
+        "against": against, "passed": [item for item in checks if item.verdict == Verdict.PASS],
+        "comments": comments, "signs": Reaction.Sign.choices, "checks": checks,
         "why": row.reasons.filter(ended_at=None), "lookers": queue.lookers(row, actor) if actor.is_maintainer else [],
         "follows": conversation.follows(actor.account, row), "history": history[:50],
-        "notes": decisions.notes_of(actor, row), "reply_groups": replies.GROUPS if may_decide else {},
+        "notes": decisions.notes_of(actor, row), "reply_groups": replies.groups() if may_decide else {},
         "deciders": decisions.deciders(row) if may_decide else [],
         "delayed": getattr(row, "delayed_rejection", None) if row.state == State.OPEN else None,
         "evaluations": _evaluations(actor, row, head), "today": timezone.now().date().isoformat(),

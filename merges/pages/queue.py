@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from hub.repos.models import Kind
-from hub.review import queue, rules
+from hub.review import queue, replies, rules
 from hub.review.models import Reason, Risk
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, request_or_404, signed_in
 
@@ -50,3 +50,20 @@ def rule_list(request: HttpRequest) -> HttpResponse:
     context = {"rules": rules.all_rules(), "samples": rules.waiting_samples(actor)[:100], "asked": asked,
                "error": error, "may": actor.is_maintainer and actor.may_write}  # fmt: skip
     return render(request, "judging/rules.html", context, status=422 if error else 200)
+
+
+def reply_list(request: HttpRequest) -> HttpResponse:
+    """The canned replies by group; maintainers write, change and delete them here."""
+    actor, asked, error = actor_of(request), request.POST, ""
+    key = int(asked["reply"]) if asked.get("reply", "").isdecimal() else None
+    if request.method == "POST":
+        if asked.get("action") == "delete" and key is not None:
+            number = key
+            _done, error = attempt(request, lambda: replies.delete(actor=actor, key=number))
+        else:
+            _done, error = attempt(request, lambda: replies.save(actor=actor, asked=asked.dict(), key=key))
+        if not error:
+            return redirect(request.path)
+    context = {"groups": replies.groups(), "asked": asked, "key": key, "error": error,
+               "may": actor.is_maintainer and actor.may_write}  # fmt: skip
+    return render(request, "judging/replies.html", context, status=422 if error else 200)

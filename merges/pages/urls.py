@@ -109,6 +109,7 @@ urlpatterns = [
     path("suites", leaderboards.suite_list, name="suites"),
     path("suites/<slug:name>/<int:version>", leaderboards.suite),
     path("review", queue.page, name="review"),
+    path("review/replies", queue.reply_list),
     path("review/rules", queue.rule_list),
     path("notices", notices.page, name="notices"),
     path("notices/choices", notices.choices),

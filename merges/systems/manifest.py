@@ -154,4 +154,6 @@ def changes(before: Manifest | None, after: Manifest) -> list[str]:
     if before and before.generalist != after.generalist:
         target = (after.generalist or {}).get("target")
         lines.append(f"A generalist is kept in {target}." if target else "No generalist is kept any more.")
+    if before is None and not lines:
+        return [f"It begins with the base {after.base.repo}, and without specialists."]
     return lines or ["Nothing but words changed."]

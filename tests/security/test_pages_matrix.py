@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from tests.people import PASSWORD, People
+from tests.security.test_rights_matrix import state
 from tests.world import World
 
 PAGES = "merges.pages.urls"
@@ -57,12 +58,14 @@ def test_strangers_read_nothing_private_on_any_page(people: People, world: World
         assert browser.login(username=person, password=PASSWORD)
     routes = list(pages())
     assert len(routes) > 40
+    before = state()
     for route in routes:
         for method in ("get", "post"):
             where = address(route, world)
             with transaction.atomic():
                 answer = getattr(browser, method)(where)
                 body = b"" if answer.streaming else answer.content
+                assert method == "get" or state() == before, (person, where)
                 transaction.set_rollback(True)
             shown = body.decode(errors="replace").replace(where, "")
             for asked in re.findall(r"[\w./-]*secret[\w./-]*", where):

@@ -112,7 +112,8 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "jobs": ("GET", "list"),
     "queue": ("GET", "list"),
     "queue/statistics": ("GET", "list"),
-    "queue/replies": ("GET", "public"),
+    "queue/replies": ("GET POST", "maintainers"),
+    "queue/replies/<int:reply>": ("PUT DELETE", "maintainers"),
     "queue/rules": ("GET POST", "maintainers"),
     "queue/rules/<int:rule>": ("PATCH", "maintainers"),
     "queue/samples": ("GET", "list"),
@@ -166,6 +167,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST recipes/lint": {"recipe": {"merge_method": "mean", "inputs": ["alice/secret-lora", "alice/secret-other"]}},
     "POST teachings": {"target": "{me}/taught", "task": "alice/secret-task", "base": "acme/tiny-bert"},
     "POST teachings/check": {"target": "nobody/taught", "task": "alice/secret-task", "base": "acme/tiny-bert"},
+    "POST queue/replies": {"group": "Files", "title": "Broken", "text": "This is broken."},
+    "PUT queue/replies/<int:reply>": {"group": "Files", "title": "Broken", "text": "This is broken."},
+    "POST queue/rules": {"name": "Every change of one file"},
+    "PATCH queue/rules/<int:rule>": {"enabled": False},
+    "PUT queue/samples/<int:sample>": {"agreed": True},
     "POST repos": {"name": "planted", "owner": "alice"},
     "PATCH accounts/<str:account>": {"bio": "taken over"},
 }
@@ -212,7 +218,7 @@ def address(route: str, world: World) -> str:
         "job": world.job.pk, "merge": world.merge.pk, "comparison": world.comparison.pk, "evaluation": world.evaluation.pk,
         "teaching": world.teaching.pk,
         "account": "alice", "member": "bob", "token": world.token.pk,
-        "suite": "open", "version": 1, "sign": "yes",
+        "suite": "open", "version": 1, "sign": "yes", "rule": world.rule.pk, "sample": 1, "reply": world.reply.pk,
     }  # fmt: skip
     if "evaluations/<int:evaluation>/" in route:
         parts["evaluation"] = world.judged.pk
@@ -257,7 +263,7 @@ def state() -> list[Any]:
         sorted(Repo.objects.values_list("name", "head", "private", "likes", "description")),
         sorted(Ref.objects.values_list("name", "target")), sorted(Commit.objects.values_list("sha")),
         sorted(ChangeRequest.objects.values_list("title", "state")), sorted(Comment.objects.values_list("text", "hidden")),
-        sorted(Membership.objects.values_list("member__name", "role")), Token.objects.filter(revoked_at=None).count(),
+        sorted(Membership.objects.values_list("member__name", "role")), Token.objects.filter(account__name="alice", revoked_at=None).count(),
     ]  # fmt: skip
 
 
@@ -374,6 +380,23 @@ def test_a_token_for_one_repo_reaches_no_other(people: People, world: World) -> 
     assert who.post(f"/{PREFIX}repos", {"name": "new"}, format="json").status_code == 403
     assert who.patch(f"/{PREFIX}accounts/acme", {"bio": "x"}, format="json").status_code == 403
     assert "secret-lora" not in text_of(who.get(f"/{PREFIX}jobs"))
+
+
+@pytest.mark.parametrize("person", [None, "alice", "bob", "charlie", "mary"])
+def test_what_maintainers_keep_is_read_by_all_and_written_by_them(
+    people: People, world: World, person: str | None
+) -> None:
+    who = client(getattr(people, person) if person else None)
+    for method, route in every("maintainers"):
+        answer = ask(who, method, route, world)
+        if method == "GET":
+            assert answer.status_code == 200, (person, route)
+        elif person != "mary":
+            assert answer.status_code == (403 if person else 401), (person, method, route, answer.content)
+        else:
+            assert answer.status_code not in {401, 403} and answer.status_code < 500, (method, route, answer.content)
+            refused = ask(client(people.mary, Scope.READ), method, route, world)
+            assert refused.status_code == 403, (method, route)
 
 
 def test_rules_are_read_by_all_and_written_by_maintainers(people: People, world: World) -> None:
