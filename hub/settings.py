@@ -106,6 +106,7 @@ XET_EPOCH = env.str("XET_EPOCH", default="1")  # raise it after a loss of chunks
 TORCH_THREADS = env.int("TORCH_THREADS", default=1)
 """Threads of one worker's training: more workers with one thread each are faster than one with many."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * MIB
+LM_EVAL_PYTHON = env.str("LM_EVAL_PYTHON", default="")  # a Python that has lm-eval, for settings that ask for it
 RATE_LIMITS = env.str("RATE_LIMITS", default="on") != "off"
 
 # --- applications ----------------------------------------------------------------------------------------------------
@@ -277,6 +278,7 @@ SPECTACULAR_SETTINGS = {
         "DecisionVerdict": "hub.rest.bodies.DECISIONS",
         "ReleaseState": "merges.api.systems.RELEASE_STATES",
         "ReactionSign": "hub.rest.queue.SIGNS",
+        "AccessState": "hub.rest.access.ACCESS_STATES",
         "NoticeKind": "hub.activity.models.NoticeKind.choices",
     },
 }

@@ -15,7 +15,7 @@ from hub.accounts.tokens import create_token
 from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
 from hub.repos import lifecycle, uploading
-from hub.repos.models import Kind, Repo
+from hub.repos.models import AccessRequest, Kind, Repo
 from hub.review import change_requests
 from hub.review.models import AutoRule, CannedReply, ChangeRequest, Comment
 from hub.store.blobs import store_bytes
@@ -85,6 +85,8 @@ def make_world(people: People, folder: Path) -> World:
         settings=Settings().to_dict(), start={"asked": "auto"}, result_sha=adapter.head,
         job=enqueue("merges.teach", title="Teach secret", arguments={}, owner=people.alice, repo=adapter),
     )  # fmt: skip
+    for repo in (adapter, task):
+        AccessRequest.objects.create(repo=repo, account=people.alice)
     token, _text = create_token(account=people.alice, label="secret token", scope=Scope.READ)
     return World(
         base=base, adapter=adapter, task=task, merge=merge, evaluation=evaluation, teaching=teaching, judged=judged,

@@ -58,13 +58,13 @@ class ReposDoor(NewRepoDoor, Listing):
 
     @extend_schema(parameters=[*QUERY, SORT], summary="Search repos")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Bases, adapters and tasks that you may read."""
+        """Bases, adapters and tasks that you may read, and gated ones that you may ask for."""
         return super().get(request, *args, **kwargs)
 
     def rows(self) -> Any:
         """The repos of the search."""
         query = self.request.query_params
-        return listing(self.actor, Filters.from_query(query), query.get("sort", ""))
+        return listing(self.actor, Filters.from_query(query), query.get("sort", ""), known=True)
 
 
 FACETS_ANSWER = type("Facets", (Shape,), {name: FacetRow(many=True) for name in FACETS})

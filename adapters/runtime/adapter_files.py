@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PromptTuningConfig
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from adapters.runtime.errors import RuntimeFault
 
@@ -76,6 +76,20 @@ def read_head(head: Path) -> AdapterFiles:
 def _head(path: Path) -> dict[str, torch.Tensor]:
     named = _tensors(path).items()
     return {name if name.startswith(PREFIX) else PREFIX + name: value.float() for name, value in named}
+
+
+def write_plain(files: AdapterFiles, folder: Path, base: Path, *, seq2seq: bool = False) -> Path:
+    """Write an adapter as peft reads it, from the derived configuration and tensors only. Raises RuntimeFault."""
+    if files.replaced:
+        raise RuntimeFault("This adapter replaces whole parameters of its base, which only the hub's own harness runs.")
+    config = files.config
+    config.base_model_name_or_path = str(base)
+    config.task_type = "SEQ_2_SEQ_LM" if seq2seq else "CAUSAL_LM"
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(str(folder))
+    tensors = {name: tensor.contiguous() for name, tensor in files.tensors.items()}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
 
 
 def _config(raw: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> PeftConfig:

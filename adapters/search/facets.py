@@ -51,14 +51,15 @@ def _tag_facets() -> list[str]:
 
 
 def _field_counts(actor: Actor, filters: Filters, field: str) -> dict[str, int]:
-    rows = matching(actor, filters).values_list(field).annotate(n=Count("pk")).order_by("-n", field)
+    rows = matching(actor, filters, known=True).values_list(field).annotate(n=Count("pk")).order_by("-n", field)
     return dict(rows[: SHOWN + 30])
 
 
 def _tag_counts(actor: Actor, filters: Filters) -> dict[str, int]:
     """The commonest tags of a search with their counts."""
     unnested = Func(F("tags"), function="unnest", output_field=CharField())
-    rows = matching(actor, filters).annotate(carried=unnested).values_list("carried").annotate(n=Count("pk"))
+    found = matching(actor, filters, known=True).annotate(carried=unnested)
+    rows = found.values_list("carried").annotate(n=Count("pk"))
     return dict(rows.order_by("-n", "carried")[:MAX_TAGS])
 
 

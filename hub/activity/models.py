@@ -29,6 +29,7 @@ class NoticeKind(models.TextChoices):
     DECISION = "decision", "A maintainer decides on your work"
     QUEUE = "queue", "Something waits for you as a maintainer"
     STANDING = "standing", "A repo of yours is yanked or quarantined"
+    ACCESS = "access", "Somebody asks to read a gated repo of yours, or your own request is answered"
     RELEASE = "release", "A System that uses your work is released"
 
 

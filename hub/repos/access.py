@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from hub import rights
 from hub.accounts.actor import Actor
-from hub.accounts.models import Account
+from hub.accounts.models import Account, MemberRole, Membership
+from hub.activity.notices import tell
 from hub.activity.record import record
 from hub.repos.models import AccessRequest, Gate, Repo
 from hub.rights import Denied, Verb
@@ -47,6 +48,9 @@ def ask(*, actor: Actor, repo: Repo, text: str = "") -> AccessRequest:
         )
         if made:
             record(actor.account, "ask_for_access", repo=repo, state=state)
+            words = "asks to read" if state == State.PENDING else "asked to read, and was let into,"
+            text = f"{actor.account.name} {words} {repo.full_name}"
+            tell(_keepers(repo), "access", text, f"{repo.get_absolute_url()}/access", actor=actor.account, repo=repo)
     return row
 
 
@@ -54,6 +58,35 @@ def requests_of(actor: Actor, repo: Repo, state: str) -> QuerySet[AccessRequest]
     """Who asked, in one state. Raises Denied."""
     rights.require(actor, Verb.ADMIN, repo)
     return AccessRequest.objects.filter(repo=repo, state=state).select_related("account")
+
+
+def every_request(actor: Actor, repo: Repo) -> QuerySet[AccessRequest]:
+    """Who asked to read a repo, in any state; the unanswered first. Raises Denied for who does not administer it."""
+    if not _administered(actor).filter(pk=repo.pk).exists():
+        raise Denied(f"Only who administers {repo.full_name} sees who asks to read it.")
+    return AccessRequest.objects.filter(repo=repo).select_related("account").order_by("-state", "created_at")
+
+
+def waiting_for(actor: Actor) -> QuerySet[AccessRequest]:
+    """Every unanswered request to read what the actor administers, the oldest first."""
+    rows = AccessRequest.objects.filter(repo__in=_administered(actor), state=State.PENDING)
+    return rows.select_related("account", "repo__owner").order_by("created_at")
+
+
+def _administered(actor: Actor) -> QuerySet[Repo]:
+    """The repos that are a person's own, or of an organisation they administer."""
+    if actor.account is None:
+        return Repo.objects.none()
+    owners = rights.organisations_of(actor.account, MemberRole.ADMIN)
+    return Repo.objects.visible_to(actor).filter(Q(owner=actor.account) | Q(owner__in=owners))
+
+
+def _keepers(repo: Repo) -> list[Account]:
+    """Who administers a repo: its owner, or the administrators of the organisation that owns it."""
+    if not repo.owner.is_organisation:
+        return [repo.owner]
+    admins = Membership.objects.filter(organisation=repo.owner, role=MemberRole.ADMIN, member__is_active=True)
+    return [row.member for row in admins.select_related("member")]
 
 
 def answer(*, actor: Actor, row: AccessRequest, state: str, reason: str = "") -> AccessRequest:
@@ -65,6 +98,10 @@ def answer(*, actor: Actor, row: AccessRequest, state: str, reason: str = "") ->
         row.state, row.reason = state, reason.strip()[:300]
         row.save(update_fields=["state", "reason"])
         record(actor.account, f"access_{state}", repo=row.repo, account=row.account.name)
+        if state != State.PENDING:
+            words = "You may now read" if state == State.ACCEPTED else "You were not let into"
+            text, url = f"{words} {row.repo.full_name}", row.repo.get_absolute_url()
+            tell([row.account], "access", text, url, actor=actor.account)  # of no repo: who may not read it is told too
     return row
 
 

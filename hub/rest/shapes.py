@@ -65,6 +65,7 @@ class RepoRow(Shape):
     owner = serializers.CharField(source="owner.name")
     name = serializers.CharField()
     private = serializers.BooleanField()
+    gated = serializers.CharField(help_text="Empty, or how people get in: auto (whoever asks) or manual.")
     description = serializers.CharField()
     head = serializers.CharField()
     url = serializers.CharField(source="get_absolute_url")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from hub.rest import files, people, queue, repos, review, work
+from hub.rest import access, files, people, queue, repos, review, work
 
 KINDS = ("repos", "tasks")
 IN_A_REPO: Sequence[tuple[str, Any]] = (
@@ -36,6 +36,9 @@ IN_A_REPO: Sequence[tuple[str, Any]] = (
     ("/change-requests/<int:number>/notes", queue.NotesDoor),
     ("/change-requests/<int:number>/hand-over", queue.HandOverDoor),
     ("/change-requests/<int:number>/subscription", queue.SubscriptionDoor),
+    ("/gate", access.GateDoor),
+    ("/access-requests", access.AccessDoor),
+    ("/access-requests/<str:account>", access.AccessAnswerDoor),
     ("/standing", queue.StandingDoor),
     ("/activity", work.RepoActivityDoor),
 )
@@ -69,6 +72,7 @@ urlpatterns = [
     path("queue/rules/<int:rule>", queue.RuleDoor.as_view()),
     path("queue/samples", queue.SamplesDoor.as_view()),
     path("queue/samples/<int:sample>", queue.SampleDoor.as_view()),
+    path("access-requests", access.WaitingAccessDoor.as_view()),
     path("notices", queue.NoticesDoor.as_view()),
     path("notices/choices", queue.ChoicesDoor.as_view()),
     path("activity", work.ActivityDoor.as_view()),

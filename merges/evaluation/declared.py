@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from typing import Any, Literal
 from adapters.runtime.examples import Example
 from adapters.runtime.prompts import DEFAULT_TEMPLATE
 
+OWN_ROWS = "own-rows"
+"""As `lm_eval`: not one of its tasks, but this task's rows."""
 Protocol = Literal["head", "linear-probe", "label-likelihood", "generation"]
 
 
@@ -46,7 +49,8 @@ class EvaluationSettings:
 
     For language models also: the prompt, how many solved examples stand before it (`shots`, from the train split),
     whether the model chooses a label or writes one (`generate`), how a label's likelihood is weighed against its
-    length, and on how many of the task's texts retention is measured (0: not).
+    length, and on how many of the task's texts retention is measured (0: not). `lm_eval` names a task of
+    lm-evaluation-harness that runs instead, where the worker has it ("own-rows": this task's rows, by that harness).
     """
 
     batch_size: int = 32
@@ -59,6 +63,7 @@ class EvaluationSettings:
     weigh: Literal["token", "sum", "character"] = "token"
     most_tokens: int = 16
     retention: int = 0
+    lm_eval: str = ""
 
     def check(self) -> None:
         """Raise EvaluationFault for what cannot be meant."""
@@ -69,6 +74,8 @@ class EvaluationSettings:
                 raise EvaluationFault(f"{name} must be from {low} to {high}.")
         if "{text}" not in self.template or len(self.template) > 4000:
             raise EvaluationFault("The template must hold {text}, and 4,000 letters at most.")
+        if self.lm_eval and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", self.lm_eval):
+            raise EvaluationFault("lm_eval is the name of one of its tasks, or own-rows.")
         if self.weigh not in ("token", "sum", "character"):
             raise EvaluationFault("weigh must be token, sum or character.")
 

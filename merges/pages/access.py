@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from hub.repos import access
 from hub.repos.models import AccessRequest, Gate, Repo
 from hub.rights import Verb, can
-from merges.pages.shared import actor_of, attempt, repo_page, signed_in
+from merges.pages.shared import actor_of, attempt, page_of, repo_page, signed_in
 
 
 def gate(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
@@ -39,7 +39,7 @@ def _act(request: HttpRequest, repo: Repo) -> HttpResponse:
         for row in rows:
             row.repo = repo
             attempt(request, lambda row=row: access.answer(actor=actor, row=row, state=action))  # type: ignore[misc]
-    return redirect(f"{repo.get_absolute_url()}/access")
+    return redirect("/settings/access" if asked.get("back") else f"{repo.get_absolute_url()}/access")
 
 
 def _known(request: HttpRequest, owner: str, name: str, task: bool) -> Repo:
@@ -48,3 +48,9 @@ def _known(request: HttpRequest, owner: str, name: str, task: bool) -> Repo:
     if repo is None:
         raise Http404("There is no such repo, or you may not see it.")
     return repo
+
+
+@signed_in
+def waiting(request: HttpRequest) -> HttpResponse:
+    """Everybody who asks to read something one administers, in one place."""
+    return render(request, "people/access.html", {"page_obj": page_of(request, access.waiting_for(actor_of(request)))})

@@ -54,7 +54,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """What this hub is, what is new, and what waits."""
     actor = actor_of(request)
     visible = Repo.objects.visible_to(actor).exclude(head="")
-    newest = listing(actor, Filters(kind=(Kind.ADAPTER,)))[:6]
+    newest = listing(actor, Filters(kind=(Kind.ADAPTER,)), known=True)[:6]
     return render(
         request,
         "hub/home.html",
@@ -82,7 +82,7 @@ def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
     actor, filters = actor_of(request), Filters.from_query(request.GET)
     if kind:
         filters = replace(filters, kind=(kind,))
-    page = page_of(request, listing(actor, filters, request.GET.get("sort", "updated")))
+    page = page_of(request, listing(actor, filters, request.GET.get("sort", "updated"), known=True))
     found = facets(actor, filters)
     return render(
         request,

@@ -25,7 +25,7 @@ def profile(request: HttpRequest, owner: str) -> HttpResponse:
     account = Account.objects.filter(name__iexact=owner, is_active=True).first()
     if account is None:
         raise Http404("There is nobody of that name.")
-    page = page_of(request, listing(actor_of(request), Filters(owner=(account.name,))))
+    page = page_of(request, listing(actor_of(request), Filters(owner=(account.name,)), known=True))
     members = account.memberships_of.select_related("member") if account.is_organisation else []
     organisations = account.memberships.select_related("organisation")
     context = {"account": account, "page_obj": page, "rows": rows(page.object_list), "members": members,

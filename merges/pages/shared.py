@@ -93,6 +93,7 @@ def row(repo: Repo) -> dict[str, Any]:
         "name": repo.name,
         "url": repo.get_absolute_url(),
         "private": repo.private,
+        "gated": repo.gated,
         "summary": repo.description,
         "base": facts.get("base"),
         "method": facts.get("method"),

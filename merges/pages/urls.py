@@ -120,6 +120,7 @@ urlpatterns = [
     path("settings/profile", people.profile_settings),
     path("settings/tokens", people.tokens),
     path("login/device", device.confirm, name="device"),
+    path("settings/access", access.waiting),
     path("settings/organisations", organisations.organisations),
     path("settings/organisations/<str:name>", organisations.organisation),
     path("<str:owner>/<str:name>/releases/<int:number>", systems.act),

@@ -27,7 +27,7 @@ from merges.work.subjects import BadRequest, Pinned, base_of, pin
 
 SPLIT = "test"
 MOST_AT_ONCE = 200
-CHOICES = ("template", "shots", "generate", "weigh", "most_tokens", "retention", "max_length", "batch_size")
+CHOICES = ("template", "shots", "generate", "weigh", "most_tokens", "retention", "max_length", "batch_size", "lm_eval")
 """What of the settings may be asked for; the seed stands in its own column."""
 
 

@@ -29,8 +29,10 @@ from hub.store.blobs import store_bytes
 from hub.store.models import Blob
 from merges.evaluation import items as item_files
 from merges.evaluation.harness import EvaluationFault, EvaluationResult, EvaluationSettings, LocalTask, Panel
+from merges.evaluation.lm_eval import OutsideScore
+from merges.evaluation.metrics import wilson_interval
 from merges.models import Evaluation
-from merges.work import pairing
+from merges.work import lm_eval_run, pairing
 from merges.work.evaluating import shown_task
 
 Progress = Callable[[int, int, str], None]
@@ -53,6 +55,10 @@ def run(running: Running) -> dict[str, Any]:
         for row in rows:
             try:
                 require_readable(row, running.actor)
+                if row.settings.get("lm_eval"):
+                    keep_outside(running, row, *bench.judge_outside(row))
+                    done += 1
+                    continue
                 outcome = bench.judge(row)
             except (EvaluationFault, RuntimeFault, JobFailed) as error:
                 faults.append(str(error) if len(rows) == 1 else f"{row.subject} on {shown_task(row.task)}: {error}")
@@ -100,6 +106,22 @@ class Bench:
         started = time.perf_counter()
         result = panel.judge(task, adapter, head, chosen, self.progress)
         return result, task, metric, time.perf_counter() - started
+
+    def judge_outside(self, row: Evaluation) -> tuple[OutsideScore, float]:
+        """One row's score by lm-evaluation-harness, and the seconds taken. Raises EvaluationFault, RuntimeFault."""
+        if row.base is None:
+            raise JobFailed("The base of this evaluation is no longer on this hub.")
+        chosen = EvaluationSettings(seed=row.seed, **row.settings)
+        task, _metric = self.task(row.task, row.task_sha)
+        self.files(row.base, row.base_sha)
+        adapter = None
+        if row.subject_id != row.base_id:
+            self.files(row.subject, row.subject_sha)
+            adapter = self.place(row.subject, row.subject_sha)
+        scratch = Path(self._folder.name) / f"lm-eval-{row.pk}"
+        started = time.perf_counter()
+        score = lm_eval_run.judge(self.place(row.base, row.base_sha), adapter, task, chosen, scratch, self.progress)
+        return score, time.perf_counter() - started
 
     def panel(self, base: Repo, sha: str, max_length: int) -> Panel:
         """The loaded base; another base takes its place."""
@@ -168,6 +190,20 @@ def keep(running: Running, row: Evaluation, outcome: tuple[EvaluationResult, Loc
         )  # fmt: skip
         row.refresh_from_db()
         pairing.pair_with_relatives(row)
+        record(running.job.owner, "evaluated", repo=row.subject, task=shown_task(row.task))
+
+
+def keep_outside(running: Running, row: Evaluation, score: OutsideScore, seconds: float) -> None:
+    """Write what lm-evaluation-harness found here; it keeps no items. Only while the job is ours."""
+    metric = "accuracy" if "accuracy" in score.scores else next(iter(score.scores))
+    value, low, high = score.scores[metric], None, None
+    if metric == "accuracy" and 0 <= value <= 1:
+        low, high = wilson_interval(round(value * score.n), score.n)
+    with running.adopt():
+        Evaluation.objects.filter(pk=row.pk).update(
+            score=value, metric=metric, low=low, high=high, n=score.n, standard_error=score.standard_error,
+            scores={"values": score.scores}, protocol="lm-eval", versions=score.versions, seconds=seconds,
+        )  # fmt: skip
         record(running.job.owner, "evaluated", repo=row.subject, task=shown_task(row.task))
 
 

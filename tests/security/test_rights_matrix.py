@@ -61,6 +61,9 @@ IN_A_REPO = {
     "/change-requests/<int:number>/notes": "GET POST",
     "/change-requests/<int:number>/hand-over": "POST",
     "/change-requests/<int:number>/subscription": "GET PUT",
+    "/gate": "GET PUT",
+    "/access-requests": "GET POST",
+    "/access-requests/<str:account>": "PUT",
     "/standing": "GET PUT",
     "/activity": "GET",
     "/facts": "GET",
@@ -118,6 +121,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "queue/rules/<int:rule>": ("PATCH", "maintainers"),
     "queue/samples": ("GET", "list"),
     "queue/samples/<int:sample>": ("PUT", "maintainers"),
+    "access-requests": ("GET", "self"),
     "notices": ("GET POST", "self"),
     "notices/choices": ("GET PUT", "self"),
     "activity": ("GET", "list"),
@@ -173,6 +177,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH queue/rules/<int:rule>": {"enabled": False},
     "PUT queue/samples/<int:sample>": {"agreed": True},
     "POST repos": {"name": "planted", "owner": "alice"},
+    **{
+        f"PUT {kind}/<str:owner>/<str:name>{rest}": body
+        for kind in ("repos", "tasks")
+        for rest, body in (("/gate", {"gated": "auto"}), ("/access-requests/<str:account>", {"state": "accepted"}))
+    },
     "PATCH accounts/<str:account>": {"bio": "taken over"},
 }
 

@@ -1,0 +1,71 @@
+"""Gated repos are found by everybody and asked for; who keeps them is told and answers in one place."""
+
+import pytest
+from django.test import Client
+
+from hub.activity.models import Notice
+from hub.repos import access
+from hub.repos.models import Repo
+from tests.people import PASSWORD, People, make_repo, put
+from tests.world import client
+
+
+@pytest.fixture
+def gated(people: People) -> Repo:
+    repo = make_repo(people.acme, "guarded", by=people.alice)
+    put(people.alice, repo, {"README.md": b"---\nlicense: mit\n---\nhush"})
+    access.set_gate(actor=people.actor("alice"), repo=repo, gated="manual")
+    return repo
+
+
+def browser(name: str | None) -> Client:
+    made = Client()
+    assert name is None or made.login(username=name, password=PASSWORD)
+    return made
+
+
+def test_found_with_a_lock_and_not_read(people: People, gated: Repo) -> None:
+    for name in (None, "charlie"):
+        page = browser(name).get("/browse?q=guarded").content.decode()
+        assert "acme/<b>guarded</b>" in page and "gated</span>" in page and "hush" not in page
+        who = client(getattr(people, name) if name else None)
+        rows = who.get("/api/v1/repos?q=guarded").json()["results"]
+        assert [(row["name"], row["gated"]) for row in rows] == [("guarded", "manual")]
+        assert who.get("/api/v1/repos/acme/guarded").status_code == 404
+    assert "guarded" in browser(None).get("/acme").content.decode()
+    Repo.objects.filter(pk=gated.pk).update(private=True)
+    assert "guarded</b>" not in browser("charlie").get("/browse?q=guarded").content.decode()
+    assert client(people.charlie).get("/api/v1/repos?q=guarded").json()["count"] == 0
+    asked = client(people.charlie).post("/api/v1/repos/acme/guarded/access-requests", {}, format="json")
+    assert asked.status_code == 404, "what is private is absent, gated or not"
+
+
+def test_asked_told_and_answered(people: People, gated: Repo) -> None:
+    path = "/api/v1/repos/acme/guarded/access-requests"
+    made = client(people.charlie).post(path, {"text": "For a study."}, format="json")
+    assert made.status_code == 201 and made.json()["state"] == "pending"
+    client(people.charlie).post(path, {}, format="json")
+    told = Notice.objects.get(kind="access")
+    assert (told.account, told.text) == (people.alice, "charlie asks to read acme/guarded")
+    assert told.url == "/acme/guarded/access"
+    assert client(people.bob).get("/api/v1/access-requests").json()["count"] == 0, "Bob only writes for Acme"
+    assert client(people.alice).get("/api/v1/access-requests").json()["results"][0]["account"] == "charlie"
+    assert client(people.charlie).get(path).status_code == 403
+    assert client(people.charlie).put(f"{path}/charlie", {"state": "accepted"}, format="json").status_code == 403
+
+    alice = browser("alice")
+    page = alice.get("/settings/access").content.decode()
+    assert "charlie" in page and "For a study." in page
+    request = access.every_request(people.actor("alice"), gated).get()
+    sent = alice.post("/acme/guarded/access", {"action": "rejected", "request": request.pk, "back": "1"})
+    assert (sent.status_code, sent["Location"]) == (302, "/settings/access")
+    assert "charlie" not in alice.get("/settings/access").content.decode().split("<main", 1)[-1]
+    heard = browser("charlie").get("/notices").content.decode()
+    assert "You were not let into acme/guarded" in heard
+    answered = client(people.alice).put(f"{path}/charlie", {"state": "accepted"}, format="json")
+    assert answered.json()["state"] == "accepted"
+    assert "You may now read acme/guarded" in browser("charlie").get("/notices").content.decode()
+    assert client(people.charlie).get("/api/v1/repos/acme/guarded").status_code == 200
+    assert client(people.alice).put(f"{path}/nobody", {"state": "accepted"}, format="json").status_code == 404
+    shut = client(people.alice).put("/api/v1/repos/acme/guarded/gate", {"gated": ""}, format="json")
+    assert shut.json() == {"gated": ""}
