@@ -33,6 +33,7 @@ class HeadLearner:
         number = {label: index for index, label in enumerate(labels)}
         # Decided over both splits, so that a text is read the same way in training and validation.
         paired = second_texts([example.text_pair for example in [*train, *validation]]) is not None
+        self._paired, self._longest = paired, settings.max_length
         self._train = self._tokens(train, settings.max_length, paired)
         self._validation = self._tokens(validation, settings.max_length, paired)
         self._targets = torch.tensor([number[example.label] for example in train])
@@ -72,6 +73,12 @@ class HeadLearner:
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(matrix / scale))
             head.bias.copy_(torch.from_numpy(bias))
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> dict[str, torch.Tensor]:
+        """Token tensors of some texts, as this learner reads its own."""
+        seconds = list(pairs or [""] * len(texts)) if self._paired else None
+        made = self._tokenizer(list(texts), seconds, truncation=True, max_length=self._longest)
+        return self._padded([{name: made[name][row] for name in made} for row in range(len(texts))])
 
     def _tokens(self, examples: Sequence[Example], longest: int, paired: bool) -> list[dict[str, list[int]]]:
         if not examples:

@@ -34,6 +34,11 @@ class LoadedBase:
         """Whether the base continues texts (else it reads them whole and gets a head)."""
         return self.family == "causal"
 
+    @property
+    def plain(self) -> Any:
+        """The frozen base itself, once a model was asked for; to be read, never to be changed."""
+        return self._plain
+
     def model(self, labels: int) -> Any:
         """A model of its own to train on: the frozen weights are shared, the head (encoders) is new, by torch's seed.
 

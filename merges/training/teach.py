@@ -18,6 +18,7 @@ from adapters.runtime.runtime import Progress, silent
 from merges.training import folds as fold
 from merges.training.checkpoints import Checkpoint, Standing, identity, read_checkpoint
 from merges.training.descent import Walk, descend
+from merges.training.gathering import SAVED, gather, mean_is_better, reads_first
 from merges.training.heads import HeadLearner
 from merges.training.learners import Learner
 from merges.training.likelihoods import LikelihoodLearner
@@ -132,6 +133,7 @@ class _Training:
         self.resumed = False
         self._started = time.perf_counter()
         self._before = at.seconds
+        self._gathered: dict[str, torch.Tensor] | None = None
 
     def run(self, settings: Settings, output: Path, base_name: str) -> TrainingResult:
         if self.device.type == "cuda":
@@ -196,9 +198,31 @@ class _Training:
             return model, LikelihoodLearner(*arguments), limited, config, total
         learner = HeadLearner(*arguments)
         head = trained_head(model)
-        if settings.warm_head and head is not None and self.at.standing is None:
-            learner.warm_up_head(head)
+        if self.at.standing is None:
+            self._gather(model, learner, settings)
+            if settings.warm_head and head is not None:
+                learner.warm_up_head(head)
         return model, learner, limited, config, total
+
+    def _gather(self, model: Any, learner: HeadLearner, settings: Settings) -> None:
+        """Let the adapter begin where the token that the head reads holds the text's mean, if that helps.
+
+        Done once on the texts of all examples, without a label, and handed to every fold.
+        """
+        if not settings.gather or not reads_first(model, settings.method):
+            return
+        own = {name: value for name, value in model.named_parameters() if value.requires_grad and SAVED not in name}
+        if self._gathered is None:
+            self._gathered = {}
+            if mean_is_better(model, self.loaded.plain, learner.encode, self.examples, self.labels):
+                gather(
+                    model, self.loaded.plain, learner.encode, self.examples, steps=settings.gather,
+                    seed=settings.seed, progress=self.progress,
+                )  # fmt: skip
+                self._gathered = {name: value.detach().clone() for name, value in own.items()}
+        with torch.no_grad():
+            for name, value in self._gathered.items():
+                own[name].copy_(value)
 
     def _descend(
         self, model: Any, learner: Learner, settings: Settings, walk: Walk

@@ -3,6 +3,7 @@
 Run from the repository root: python -m tests.benchmarks.bench_teaching TASKS [options], where TASKS is a folder of
 tasks, each with train.jsonl and test.jsonl of {"text", "label"}. Without TASKS only speed and memory are measured.
 The grid is what time allows: --bases minilm,smollm2 --names a,b --sizes 16,32,64,256 --seeds 3 --tests 200 --orders 3.
+--cache FOLDER keeps specialists and cells, so that a grid that was stopped goes on.
 Seconds of work are this process's own processor time on one thread, so that a busy machine does not change them.
 """
 
@@ -13,11 +14,12 @@ import json
 import random
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from math import log
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -50,32 +52,92 @@ def few(rows: list[Example], count: int, seed: int) -> list[Example]:
     return taken[:count]
 
 
-def cells(args: argparse.Namespace, folders: dict[str, Path], scratch: Path) -> Iterator[dict[str, Any]]:
-    """One measured cell of the grid after another: base, task, size, seed and every way's row."""
-    for base in args.bases.split(","):
-        _, method, causal = BASES[base]
-        loaded = LoadedBase(folders[base])
-        for size in map(int, args.sizes.split(",")):
-            for name in args.names.split(","):
-                for seed in range(args.seeds):
-                    train, test = read(args.tasks / name, "train"), read(args.tasks / name, "test")
-                    labels = sorted({row.label for row in train})
-                    rows = few(train, size, seed)
-                    if len({row.label for row in rows}) < 2:
-                        continue
-                    chosen = replace(usual_settings(method, causal=causal, examples=len(rows)), seed=seed)
-                    began = time.process_time()
-                    result = teach(loaded, rows, chosen, scratch / "specialist", labels=labels)
-                    spent = time.process_time() - began
-                    some = random.Random(0).sample(test, min(args.tests, len(test)))
-                    ways = compare(folders[base], scratch / "specialist", rows, some, labels, orders=args.orders)
-                    yield {
-                        "benchmark": "cell", "base": base, "task": name, "examples": size, "seed": seed,
-                        "epochs": result.best.epoch, "teaching_seconds": round(spent, 1),
-                        "ways": {way["name"].split(":")[0]: {
-                            key: way[key] for key in ("accuracy", "orders", "shots", "flops", "flops_cached", "seconds")
-                        } for way in ways},
-                    }  # fmt: skip
+@dataclass(frozen=True)
+class Cell:
+    """One square of the grid."""
+
+    base: str
+    task: str
+    examples: int
+    seed: int
+
+
+def rows_of(tasks: Path, cell: Cell) -> tuple[list[Example], list[Example], list[str]]:
+    """(examples, test, labels) of a cell."""
+    train = read(tasks / cell.task, "train")
+    return few(train, cell.examples, cell.seed), read(tasks / cell.task, "test"), sorted({row.label for row in train})
+
+
+def taught(args: argparse.Namespace, cell: Cell, loaded: LoadedBase) -> Path:
+    """The specialist of a cell, taught once and kept with what it cost."""
+    folder = args.cache / "specialists" / f"{cell.base}-{cell.task}-{cell.examples}-{cell.seed}"
+    if not (folder / "cost.json").exists():
+        rows, _, labels = rows_of(args.tasks, cell)
+        _, method, causal = BASES[cell.base]
+        chosen = replace(usual_settings(method, causal=causal, examples=len(rows)), seed=cell.seed)
+        began = time.process_time()
+        result = teach(loaded, rows, chosen, folder, labels=labels)
+        spent = round(time.process_time() - began, 1)
+        (folder / "cost.json").write_text(json.dumps({"epochs": result.best.epoch, "teaching_seconds": spent}))
+    return folder
+
+
+def nearest(args: argparse.Namespace, cell: Cell, loaded: LoadedBase) -> tuple[str, Path] | None:
+    """The other task's specialist (same size and seed) whose examples' words are most like this cell's (tf-idf)."""
+    names = args.names.split(",")
+    words = {
+        name: Counter(
+            word for row in rows_of(args.tasks, replace(cell, task=name))[0] for word in set(row.text.lower().split())
+        )
+        for name in names
+    }
+    known = Counter(word for counts in words.values() for word in counts)
+
+    def like(name: str) -> float:
+        one, two = ({w: c * log(len(names) / known[w]) for w, c in words[n].items()} for n in (cell.task, name))
+        length = (sum(v * v for v in one.values()) * sum(v * v for v in two.values())) ** 0.5
+        return sum(value * two.get(word, 0.0) for word, value in one.items()) / (length or 1.0)
+
+    others = sorted((name for name in names if name != cell.task), key=like, reverse=True)
+    return (others[0], taught(args, replace(cell, task=others[0]), loaded)) if others else None
+
+
+def cells(args: argparse.Namespace, folders: dict[str, Path]) -> Iterator[dict[str, Any]]:
+    """One measured cell of the grid after another; those in the cache are not measured again."""
+    kept = args.cache / "cells.jsonl"
+    known = {}
+    if kept.exists():
+        lines = [json.loads(line) for line in kept.read_text().splitlines()]
+        known = {Cell(line["base"], line["task"], line["examples"], line["seed"]): line for line in lines}
+    squares = [
+        Cell(base, name, int(size), seed)
+        for seed in range(args.seeds)
+        for size in args.sizes.split(",")
+        for base in args.bases.split(",")
+        for name in args.names.split(",")
+    ]
+    bases = {base: LoadedBase(folder) for base, folder in folders.items()}
+    for cell in squares:
+        if cell not in known:
+            known[cell] = measured(args, cell, folders[cell.base], bases[cell.base])
+            with kept.open("a") as file:
+                file.write(json.dumps(known[cell]) + "\n")
+        yield known[cell]
+
+
+def measured(args: argparse.Namespace, cell: Cell, base: Path, loaded: LoadedBase) -> dict[str, Any]:
+    """Every way's row of one cell."""
+    rows, test, labels = rows_of(args.tasks, cell)
+    folder = taught(args, cell, loaded)
+    near = nearest(args, cell, loaded)
+    some = random.Random(0).sample(test, min(args.tests, len(test)))
+    ways = compare(base, folder, rows, some, labels, orders=args.orders, nearest=near[1] if near else None)
+    keys = ("accuracy", "interval", "orders", "shots", "flops", "flops_cached", "seconds")
+    return {
+        "benchmark": "cell", **asdict(cell), **json.loads((folder / "cost.json").read_text()),
+        "nearest": near[0] if near else "",
+        "ways": {way["name"].split(":")[0]: {key: way[key] for key in keys} for way in ways},
+    }  # fmt: skip
 
 
 def summary(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -84,11 +146,13 @@ def summary(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for cell in found:
         groups[cell["base"], cell["examples"]].append(cell)
     for (base, size), some in sorted(groups.items()):
-        means = {}
+        means: dict[str, Any] = {}
         for name in some[0]["ways"]:
             values = [cell["ways"][name]["accuracy"] for cell in some if cell["ways"][name]["accuracy"] is not None]
             if values:
                 means[name] = round(fmean(values), 3)
+                spread = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+                means[f"{name}, ±"] = round(1.96 * spread, 3)
         line = {
             "benchmark": f"mean accuracy, {base}, {size} examples",
             "cells": len(some),
@@ -132,6 +196,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tests", type=int, default=200)
     parser.add_argument("--orders", type=int, default=3)
+    parser.add_argument("--cache", type=Path, help="folder that keeps what is measured, to go on after a stop")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +207,9 @@ def main() -> None:
                 print(json.dumps(line), flush=True)
             return
         found = []
-        for cell in cells(args, folders, scratch):
+        args.cache = args.cache or scratch
+        args.cache.mkdir(parents=True, exist_ok=True)
+        for cell in cells(args, folders):
             print(json.dumps(cell), flush=True)
             found.append(cell)
         for line in summary(found):

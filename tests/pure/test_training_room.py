@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from merges.training.checkpoints import read_checkpoint
 from merges.training.comparison import compare
 from merges.training.estimates import BaseSize, estimate
 from merges.training.folds import best_length, stratified, usable_folds
+from merges.training.gathering import gather, piece
 from merges.training.heads import HeadLearner
 from merges.training.likelihoods import LikelihoodLearner
 from merges.training.loaded import LoadedBase
+from merges.training.placing import adapter_config, placed, trained_head
 from merges.training.settings import CurvePoint, Settings, TrainingFault, usual_settings
 from merges.training.starts import BASE, Trial, choose, try_starts
 from merges.training.teach import teach
@@ -163,6 +166,43 @@ def test_few_negatives_are_drawn_from_many_labels(causal: Path) -> None:
     offered = [learner._offered(4) for _ in range(20)]
     assert all(row[0] == 4 and len(set(row)) == 4 for row in offered)
     assert len({tuple(row) for row in offered}) > 5
+
+
+# --- the token the head reads ------------------------------------------------------------------------------------------
+
+
+def test_the_first_token_learns_to_hold_the_mean(base: Path) -> None:
+    loaded, rows, chosen = LoadedBase(base), opinions(24), FAST
+    plain = loaded.model(2)
+    model = placed(plain, adapter_config(plain, chosen, causal=False), chosen)
+    learner = HeadLearner(model, loaded.tokenizer, rows, [], ["no", "yes"], chosen, CPU)
+    before = {name: value.clone() for name, value in model.named_parameters() if not value.requires_grad}
+    head = trained_head(model).weight.clone()
+    losses = gather(model, loaded.plain, learner.encode, rows, steps=30, seed=0)
+    assert losses[-1] < losses[0] * 0.8
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters() if name in before)
+    assert torch.equal(trained_head(model).weight, head)
+
+
+def test_gathering_is_repeatable_and_uses_no_label(base: Path, tmp_path: Path) -> None:
+    chosen = replace(FAST, epochs=1, gather=3, folds=2, patience=1)
+    other = [replace(row, label={"yes": "no", "no": "yes"}[row.label]) for row in opinions(24)]
+    for name, rows in (("a", opinions(24)), ("b", opinions(24)), ("c", other)):
+        teach(base, rows, chosen, tmp_path / name)
+    files = {name: load_file(tmp_path / name / "adapter_model.safetensors") for name in "abc"}
+    assert all(torch.equal(files["a"][key], files["b"][key]) for key in files["a"])
+    assert not all(torch.equal(files["a"][key], files["c"][key]) for key in files["a"])
+
+
+def test_pieces_are_parts_of_their_text() -> None:
+    chance = random.Random(0)
+    text = "one two three four five six"
+    found = {piece(text, chance) for _ in range(60)}
+    assert text in found
+    assert len(found) > 8
+    assert all(part in text for part in found)
+    assert all(len(piece("一二三四五六七", chance)) >= 2 for _ in range(20))
+    assert piece("ab", chance) == "ab"
 
 
 # --- every method is an artefact that peft loads -----------------------------------------------------------------------
