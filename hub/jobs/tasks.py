@@ -6,6 +6,7 @@ import socket
 from celery import shared_task
 
 from hub.jobs import apart, queue, running
+from hub.repos import freeing
 from hub.store.collect import collect
 
 
@@ -32,4 +33,5 @@ def resend() -> None:
 @shared_task(name="hub.jobs.sweep_store", ignore_result=True)
 def sweep_store() -> None:
     """One run of the store's two-phase collection."""
+    freeing.sweep()
     collect()

@@ -10,7 +10,7 @@ class ReposConfig(AppConfig):
     def ready(self) -> None:
         from hub.jobs.models import Queue
         from hub.jobs.registry import JobKind, register
-        from hub.repos import chunking, commits, hot
+        from hub.repos import chunking, commits, freeing, hot
         from hub.repos.models import GitObject
         from hub.store.collect import register_reference
 
@@ -19,4 +19,5 @@ class ReposConfig(AppConfig):
         )
         register(JobKind(chunking.KIND, "hub.repos.chunking:run", Queue.HEAVY))
         register(JobKind(hot.KIND, "hub.repos.hot:run", Queue.HEAVY))
+        register(JobKind(freeing.KIND, "hub.repos.freeing:run", Queue.HEAVY))
         commits.register_published(chunking.after_commit)

@@ -29,16 +29,21 @@ if TYPE_CHECKING:
 KIND = "cut_into_chunks"
 
 
-def after_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
-    """Queue the cutting of what a commit brought; the same bytes are cut once."""
+def queue(blob: Blob, repo: Repo | None = None) -> None:
+    """Queue the cutting of a file, once."""
     from hub.jobs.queue import enqueue
 
+    title = f"Store a file of {repo.full_name} in chunks" if repo else "Store a file in chunks"
+    enqueue(KIND, title=title, arguments={"sha256": blob.sha256}, repo=repo, key=f"{KIND}:{blob.sha256}")
+
+
+def after_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
+    """Queue the cutting of what a commit brought; the same bytes are cut once."""
     if not settings.XET:
         return
     large = Blob.objects.filter(git_objects__repo=repo, whole=True, size__gt=settings.LIMITS["whole_bytes"])
     for blob in large.distinct():
-        title = f"Store a file of {repo.full_name} in chunks"
-        enqueue(KIND, title=title, arguments={"sha256": blob.sha256}, repo=repo, key=f"{KIND}:{blob.sha256}")
+        queue(blob, repo)
 
 
 def run(running: Running) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -45,14 +45,17 @@ def count(blob: Blob) -> None:
 
 def run(running: Running) -> dict[str, Any]:
     """The job: rebuild, compare, store; only then redirect to it."""
+    blob = Blob.objects.filter(pk=running.arguments["sha256"], state=BlobState.PRESENT, whole=False).first()
+    return {"skipped": True} if blob is None else make_whole(running, blob, timezone.now() + KEPT)
+
+
+def make_whole(running: Running, blob: Blob, until: datetime | None) -> dict[str, Any]:
+    """Store the whole object of a file beside its other form, until then or for good. Raises JobFailed, StoreError."""
     from hub.jobs.running import JobFailed
 
-    rows = Blob.objects.filter(pk=running.arguments["sha256"], state=BlobState.PRESENT, whole=False)
-    blob, now = rows.first(), timezone.now()
-    if blob is None:
-        return {"skipped": True}
-    alive = now - timedelta(seconds=settings.LIMITS["presigned_seconds"])
-    if rows.filter(dropped_at__gt=alive).update(whole=True, dropped_at=None, hot_until=now + KEPT):
+    rows = Blob.objects.filter(pk=blob.pk, state=BlobState.PRESENT, whole=False)
+    alive = timezone.now() - timedelta(seconds=settings.LIMITS["presigned_seconds"])
+    if rows.filter(dropped_at__gt=alive).update(whole=True, dropped_at=None, hot_until=until):
         return {"revived": True}  # the object is still there
     if not rows.filter(dropped_at=None).update(location=f"blobs/kept/{uuid.uuid4()}"):
         raise JobFailed("The old object of this file is just being removed; the next download counts again.")
@@ -68,5 +71,5 @@ def run(running: Running) -> dict[str, Any]:
         body.seek(0)
         objects.put_large(blob.key, body)
     with running.adopt():
-        rows.filter(location=blob.location).update(whole=True, dropped_at=None, hot_until=now + KEPT)
+        rows.filter(location=blob.location).update(whole=True, dropped_at=None, hot_until=until)
     return {"bytes": blob.size}

@@ -72,6 +72,7 @@ def collect() -> Collected:
     _drop_wholes(done, now)
     stale = now - timedelta(seconds=settings.LIMITS["upload_seconds"])
     predicted.withdraw(Prediction.objects.filter(state=BlobState.PENDING, created_at__lt=stale))
+    predicted.withdraw(Prediction.objects.filter(state=BlobState.DOOMED, created_at__lt=_dead(now)))
     arrived.tidy()
     return done
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from adapters.catalog import decoding, predicting
 from hub.jobs.models import Job, State
 from hub.jobs.running import run_job
-from hub.repos import chunking, commits, hot, trees
+from hub.repos import chunking, commits, freeing, hot, trees
 from hub.repos.models import Ref, Repo
 from hub.store import blobs, objects, predicted
 from hub.store.collect import collect
@@ -250,6 +250,17 @@ def test_what_explains_others_stays(stored: Repo, people: People) -> None:
     Blob.objects.update(unreferenced_since=timezone.now() - timedelta(days=30))
     collect()
     assert Blob.objects.filter(pk=old).exists() and read(copy) == NEW
+    assert freeing.sweep() == 1  # what was deleted is to go: the other file is stored by itself again
+    work(freeing.KIND)
+    assert the_blob().whole and not the_blob().predicted and freeing.sweep() == 0
+    assert read(copy) == NEW and Prediction.objects.exists()  # a download may still read it
+    Prediction.objects.update(created_at=timezone.now() - timedelta(days=1))
+    for _ in range(3):
+        collect()
+        Blob.objects.exclude(unreferenced_since=None).update(unreferenced_since=timezone.now() - timedelta(days=30))
+    assert not Blob.objects.filter(pk=old).exists() and not Prediction.objects.exists() and read(copy) == NEW
+    work(chunking.KIND)
+    assert read(copy) == NEW
     copy.delete()
     for _ in range(3):
         collect()
