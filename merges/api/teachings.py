@@ -68,6 +68,13 @@ class CostRow(Shape):
     flops = serializers.FloatField()
 
 
+class QuotaRow(Shape):
+    waiting = serializers.IntegerField(help_text="Your trainings waiting or running")
+    at_once = serializers.IntegerField()
+    today = serializers.IntegerField(help_text="Asked for within a day")
+    a_day = serializers.IntegerField()
+
+
 class TeachingPreview(Shape):
     ok = serializers.BooleanField(source="usable")
     remarks = RemarkRow(many=True)
@@ -78,6 +85,7 @@ class TeachingPreview(Shape):
     base = serializers.CharField()
     settings = serializers.DictField(source="settings.to_dict", allow_null=True)
     estimate = CostRow(allow_null=True)
+    quota = QuotaRow(allow_null=True)
 
 
 class TeachingRow(Shape):
@@ -169,7 +177,8 @@ class TeachingCheckDoor(Door):
     def post(self, request: Request) -> Response:
         """Remarks by row, labels, what is held back, settings and cost, before any work; nothing is kept."""
         asked = self.read(TeachingOrder)
-        return Response(TeachingPreview(look_ahead(actor=self.actor, order=order_of(asked))).data)
+        found = look_ahead(actor=self.actor, order=order_of(asked))
+        return Response(TeachingPreview(found).data)
 
 
 class TeachingDoor(Door):

@@ -35,20 +35,22 @@ MOST_SHOWN = 1_000_000
 def teach(request: HttpRequest) -> HttpResponse:
     """The form; on POST the examples are checked ("check") or taught from."""
     actor, asked = actor_of(request), request.POST or request.GET
-    found, error, text = None, "", asked.get("examples", "")
+    found, error, text, join = None, "", asked.get("examples", ""), False
     if request.method == "POST":
         order = order_from(request)
+        join = order.join
         if isinstance(order.given, bytes) and len(order.given) <= MOST_SHOWN:
             text = order.given.decode("utf-8", "replace")
         made = None
-        if "check" not in asked:
+        if "check" not in asked and "check_join" not in asked:
             made, error = attempt(request, lambda: asking.ask_for_teaching(actor=actor, order=order))
         if made:
             return redirect(made.get_absolute_url())
         found, refused = attempt(request, lambda: preview.look_ahead(actor=actor, order=order))
         error = error or refused
     return render(
-        request, "work/teach.html", _choices(actor, asked) | {"found": found, "error": error, "text": text},
+        request, "work/teach.html",
+        _choices(actor, asked) | {"found": found, "error": error, "text": text, "join": join},
         status=422 if error else 200,
     )  # fmt: skip
 
@@ -65,7 +67,8 @@ def order_from(request: HttpRequest) -> asking.Order:
         target=asked.get("target", ""), given=given, filename=file.name or "" if file else "",
         task=asked.get("task", ""), base=asked.get("base", ""), method=asked.get("method", "auto"), settings=values,
         start=asked.get("start", "auto"), seed=_whole(asked.get("seed", "0")),
-        private=True if asked.get("private") == "on" else None, join=asked.get("join") == "on",
+        private=True if asked.get("private") == "on" else None,
+        join="on" in (asked.get("join"), asked.get("check_join")),
         test_share=min(0.5, max(0.0, share)) if isinstance(share, int | float) else asking.TEST_SHARE,
         license=asked.get("license", "").strip() or "other",
     )  # fmt: skip
@@ -160,6 +163,7 @@ def _choices(actor: Actor, asked: Any) -> dict[str, Any]:
     """What the form offers."""
     return {
         "asked": asked,
+        "quota": asking.quota_of(actor.account) if actor.account else None,
         "bases": asking.teachable_bases(actor),
         "tasks": listing(actor, Filters(kind=(Kind.TASK,)), "name")[:200],
         "methods": TITLES.items(),

@@ -47,6 +47,19 @@ def test_a_check_keeps_nothing_and_loses_nothing(people: People, base: Repo) -> 
     page = signed_in("alice").post("/teach", form(check="1", examples="") | {"file": file})
     assert "differ only by case or spaces" in page.content.decode()
     assert "A grim day" in page.content.decode()
+    assert "Join these labels and check again" in page.content.decode()
+    text = "A fine day\tgood\nA grim day\tbad \nA dull day\tBad\nA dark day\tbad\n"
+    page = signed_in("alice").post("/teach", form(check_join="on", examples=text))
+    assert "Joined labels" in page.content.decode()
+    assert 'name="join" checked' in page.content.decode()
+
+
+def test_the_page_says_how_much_of_the_quota_is_used(people: People, base: Repo) -> None:
+    alice = signed_in("alice")
+    assert "0 of your 3 trainings at once" in alice.get("/teach").content.decode()
+    alice.post("/teach", form())
+    assert "1 of your 3 trainings at once" in alice.get("/teach").content.decode()
+    assert "0 of your 3 trainings at once" in signed_in("bob").get("/teach").content.decode()
 
 
 def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -> None:

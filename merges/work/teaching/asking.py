@@ -23,7 +23,7 @@ from hub.repos import lifecycle, trees
 from hub.repos.models import Kind, Repo
 from hub.rights import Denied
 from merges.models import Teaching
-from merges.training.estimates import FLOPS_PER_SECOND, BaseSize, Estimate, estimate
+from merges.training.estimates import FLOPS_PER_SECOND, LETTERS_PER_TOKEN, BaseSize, Estimate, estimate
 from merges.training.folds import usable_folds
 from merges.training.settings import PRESETS, TITLES, Settings, TrainingFault, usual_settings
 from merges.work.subjects import BadRequest, Pinned, facts_of, pin
@@ -88,18 +88,37 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
         return _queued(actor, repo, task, rows, base, made, {"asked": begin.name if begin else order.start or "auto"})
 
 
+@dataclass(frozen=True)
+class Quota:
+    """Trainings of one person: waiting or running, asked for within a day, and how many of each are allowed."""
+
+    waiting: int
+    at_once: int
+    today: int
+    a_day: int
+
+
+def quota_of(account: Account) -> Quota:
+    """How much of what one person may ask for is used."""
+    own = Teaching.objects.filter(owner=account)
+    return Quota(
+        own.exclude(job__state__in=ENDED).count(), site.LIMITS["teachings_at_once"],
+        own.filter(created_at__gt=timezone.now() - timedelta(days=1)).count(), site.LIMITS["teachings_a_day"],
+    )  # fmt: skip
+
+
 def check_quota(account: Account) -> None:
     """Raise TooMany when this person's unfinished or today's trainings are as many as the hub allows."""
-    own = Teaching.objects.filter(owner=account)
-    waiting = own.exclude(job__state__in=ENDED).count()
-    if waiting >= site.LIMITS["teachings_at_once"]:
+    used = quota_of(account)
+    if used.waiting >= used.at_once:
         raise TooMany(
-            f"You have {waiting} trainings waiting or running, as many as one person may. Wait for one to end, or "
+            f"You have {used.waiting} trainings waiting or running, as many as one person may. Wait for one to end, or "
             "cancel one."
         )
-    today = own.filter(created_at__gt=timezone.now() - timedelta(days=1)).count()
-    if today >= site.LIMITS["teachings_a_day"]:
-        raise TooMany(f"You have asked for {today} trainings within a day, as many as one person may. Try tomorrow.")
+    if used.today >= used.a_day:
+        raise TooMany(
+            f"You have asked for {used.today} trainings within a day, as many as one person may. Try tomorrow."
+        )
 
 
 def target_of(actor: Actor, target: str) -> tuple[Account, str, Repo | None]:
@@ -179,7 +198,8 @@ def settings_of(order: Order, base: Pinned, examples: int) -> Settings:
 
 def estimate_for(base: Pinned, settings: Settings, rows: list[Row], validation: int = 0) -> Estimate:
     """What teaching these rows will cost, at the speed this hub has measured on this base, else at a usual one."""
-    letters = sum(len(row.text) + len(row.text_pair or "") for row in rows) / max(1, len(rows))
+    most = settings.max_length * LETTERS_PER_TOKEN  # of a longer text only the beginning is read
+    letters = sum(min(most, len(row.text) + len(row.text_pair or "")) for row in rows) / max(1, len(rows))
     labels = sorted({row.label for row in rows})
     folds = usable_folds([row.label for row in rows], settings.folds) if not validation and settings.patience else 0
     return estimate(

@@ -10,7 +10,7 @@ from merges.training.estimates import Estimate
 from merges.training.intake import Looked, Remark, part
 from merges.training.settings import Settings
 from merges.work.subjects import pin
-from merges.work.teaching.asking import Order, chosen_base, estimate_for, last_teaching, settings_of
+from merges.work.teaching.asking import Order, Quota, chosen_base, estimate_for, last_teaching, quota_of, settings_of
 from merges.work.teaching.data import TaskRows, look_at_examples, read_task
 
 
@@ -26,6 +26,12 @@ class Preview:
     base: str = ""
     settings: Settings | None = None
     estimate: Estimate | None = None
+    quota: Quota | None = None
+
+    @property
+    def joinable(self) -> bool:
+        """True when labels differ only by case or spaces, so that joining them is all there is to do."""
+        return any(remark.code == "labels_alike" for remark in self.remarks)
 
     @property
     def usable(self) -> bool:
@@ -53,6 +59,7 @@ def look_ahead(*, actor: Actor, order: Order) -> Preview:
     preview = Preview(
         remarks=looked.remarks, labels={}, taught=len(rows), task=name, base=base.name, settings=settings,
         tested=len(known.split("test")) if known else len(tested),
+        quota=quota_of(actor.account) if actor.account else None,
     )  # fmt: skip
     for row in rows:
         preview.labels[row.label] = preview.labels.get(row.label, 0) + 1
