@@ -1,7 +1,7 @@
 """Which stored files may explain a checkpoint: its parents, other branches, its declared base, adapters of that base.
 
-Only public files and files of the same owner are looked at: what is hidden from somebody never shapes how their file is
-stored.
+Beside the repo's own files only public ones are looked at, for a private repo also others of its owner: what is hidden
+from somebody never shapes how a file they may read is stored.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def gather(repo: Repo, commit: Commit, folder: str, own: str) -> Sides:
 
 def _declared(sides: Sides, repo: Repo, commit: Commit) -> None:
     """The base that the card or the lineage names, and adapters made for it or for the repo's own checkpoint."""
-    shown = Repo.objects.filter(Q(pk__in=Repo.objects.visible_to(NOBODY)) | Q(owner=repo.owner_id)).exclude(pk=repo.pk)
+    open_to_all = Q(pk__in=Repo.objects.visible_to(NOBODY))
+    own = Q(owner=repo.owner_id) if repo.private else Q(pk__in=[])
+    shown = Repo.objects.filter(open_to_all | own).exclude(pk=repo.pk)
     named = Q(pk__in=Lineage.objects.filter(child=repo, child_sha=commit.sha).values("parent"))
     for name in _names(repo.card.get("base_model")):
         named |= Q(pk__in=Repo.objects.with_id(name).values("pk"))

@@ -290,6 +290,17 @@ def test_what_others_hide_explains_nothing(people: People, private: bool, used: 
         assert "alice" not in str(raised.value) and the_blob(OLD).pk[:6] not in str(raised.value)
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_a_private_repo_explains_no_public_one_of_its_owner(people: People, private: bool) -> None:
+    """How well it does would tell everybody that something of the kind is hidden there."""
+    source = make_repo(people.alice, "hidden", private=True)
+    put(people.alice, source, {FILE: OLD, "config.json": CONFIG})
+    own = make_repo(people.alice, "own", private=private)
+    put(people.alice, own, {FILE: NEW, "README.md": b"---\nbase_model: alice/hidden\n---\nA fine-tune.\n"})
+    work(predicting.KIND)
+    assert the_blob().predicted == private
+
+
 def test_chains_end_after_three_levels_and_never_close(people: People) -> None:
     repo = make_repo(people.alice, "x")
     versions = [checkpoint(noise=0)] + [checkpoint(noise=1e-5 * (7**number)) for number in range(5)]
