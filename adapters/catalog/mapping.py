@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
+from django.db.models import Count, Q
+from pgvector.django import CosineDistance
 
-from adapters.embeddings.layout import lay_into, lay_out
+from adapters.embeddings.layout import NEIGHBOURS, lay_into, lay_out
 from adapters.models import Embedding, MapPoint
 from hub.accounts.actor import NOBODY
 from hub.jobs.queue import enqueue
@@ -24,21 +26,25 @@ MOST = 20_000
 
 
 def lay_in(repo: Repo) -> None:
-    """Give a newly placed repo its point, moving nobody, and ask for a new drawing when many came. In a transaction."""
+    """Give a newly placed repo its point beside its nearest, whatever the map holds reading no more than those few;
+    nobody moves. Asks for a new drawing when many came. In a transaction."""
     row = Embedding.objects.filter(repo=repo, method=METHOD).select_related("source").first()
     MapPoint.objects.filter(repo=repo).delete()
     if row is None:
         return
-    fitted = list(_public().filter(fitted=True, embedding__probe=row.probe).select_related("embedding")[:MOST])
-    drawn = np.asarray([list(point.embedding.vector) for point in fitted], np.float32)
-    points = np.asarray([[point.x, point.y] for point in fitted])
+    same = _public().filter(fitted=True, embedding__probe=row.probe)
+    nearest = same.order_by(CosineDistance("embedding__vector", row.vector)).select_related("embedding")
+    near = list(nearest[:NEIGHBOURS])
+    drawn = np.asarray([list(point.embedding.vector) for point in near], np.float32)
+    points = np.asarray([[point.x, point.y] for point in near])
     x, y = lay_into(np.asarray(list(row.vector), np.float32), drawn, points, seed=repo.pk.int % 2**32)
-    layout = fitted[0].layout if fitted else 0
+    layout = near[0].layout if near else 0
     MapPoint.objects.create(repo=repo, embedding=row, x=x, y=y, layout=layout)
-    laid = _public().filter(fitted=False).count()
-    if laid > GROWN * len(fitted):
+    count = _public().aggregate(drawn=Count("pk", filter=Q(fitted=True)), laid=Count("pk", filter=Q(fitted=False)))
+    if count["laid"] > GROWN * count["drawn"]:
         enqueue(
-            "adapters.map", title="Draw the map anew", arguments={}, key=f"map:{layout}:{len(fitted)}:{laid}",
+            "adapters.map", title="Draw the map anew", arguments={},
+            key=f"map:{layout}:{count['drawn']}:{count['laid']}",
         )  # fmt: skip
 
 

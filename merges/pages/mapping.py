@@ -82,11 +82,15 @@ def marks(found: list[MapPoint], view: View) -> list[dict[str, Any]]:
     drawn = []
     for point, (x, y) in zip(ordered, spots, strict=True):
         width, height = len(point.repo.name) * LETTER / view.zoom, LINE / view.zoom
-        box = (x + 12 / view.zoom, y - height / 2, x + 12 / view.zoom + width, y + height / 2)
+        before = x > view.x * SIDE / 2 + SIDE / 5 / view.zoom  # near the right edge names stand before their points
+        left = x - 12 / view.zoom - width if before else x + 12 / view.zoom
+        box = (left, y - height / 2, left + width, y + height / 2)
         free = not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)
         if free:
             taken.append(box)
-        drawn.append({"repo": point.repo, "x": f"{x:.2f}", "y": f"{y:.2f}", "label": free, "text_x": f"{box[0]:.2f}",
+        drawn.append({"repo": point.repo, "x": f"{x:.2f}", "y": f"{y:.2f}", "label": free,
+                      "text_x": f"{box[2] if before else box[0]:.2f}",
+                      "anchor": "end" if before else "start",
                       "radius": f"{7 / view.zoom:.2f}", "size": f"{20 / view.zoom:.2f}"})  # fmt: skip
     return drawn
 

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.http import QueryDict
+from django.test.utils import CaptureQueriesContext
 
+from adapters.catalog import mapping
 from adapters.search.filters import Filters
 from adapters.search.relatives import relatives
 from hub.repos.models import Kind, Repo
@@ -102,6 +105,11 @@ def test_the_map_shows_what_one_may_see(people: People, tmp_path: Path) -> None:
     before = dict(MapPoint.objects.filter(fitted=True).values_list("repo__name", "x"))
     publish(people.alice, "secret-more", write_task(tmp_path / "more", "Another plot"), kind=Kind.TASK, private=True)
     assert before == dict(MapPoint.objects.filter(fitted=True).values_list("repo__name", "x"))
+    with CaptureQueriesContext(connection) as asked:
+        mapping.lay_in(Repo.objects.get(name="secret-more"))
+    assert len(asked) <= 9 and any("LIMIT 5" in query["sql"] for query in asked), (
+        "its few nearest, not all that is drawn"
+    )
 
 
 def test_gated_repos_shape_and_show_nothing_to_those_not_let_in(people: People, tmp_path: Path) -> None:
