@@ -9,9 +9,11 @@ from pathlib import Path
 from rest_framework.test import APIClient
 
 from adapters.models import Lineage
-from hub.accounts.actor import actor_for
+from hub.accounts.actor import Actor, actor_for
 from hub.accounts.models import Account, Scope, Token
 from hub.accounts.tokens import create_token
+from hub.collections import keeping
+from hub.collections.models import Item
 from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
 from hub.repos import lifecycle, uploading
@@ -55,6 +57,7 @@ class World:
     comparison: MergeComparison
     rule: AutoRule
     reply: CannedReply
+    collected: Item
 
 
 def make_world(people: People, folder: Path) -> World:
@@ -95,8 +98,15 @@ def make_world(people: People, folder: Path) -> World:
         upload=Upload.objects.get(pk=uploads[0]), task_upload=Upload.objects.get(pk=uploads[1]), token=token,
         comparison=comparison,
         rule=AutoRule.objects.create(name="Words", owner=people.mary),
+        collected=_collected(alice, people.alice, adapter),
         reply=CannedReply.objects.create(group="Cards", title="Words", text="More words, please."),
     )  # fmt: skip
+
+
+def _collected(actor: Actor, owner: Account, repo: Repo) -> Item:
+    """A private collection of hers, with a private repo in it."""
+    row = keeping.create(actor=actor, owner=owner, title="secret things", private=True)
+    return keeping.add(actor=actor, row=row, repo=repo, note="secret note")[0]
 
 
 def _comparison(owner: Account, rests_on: list[Repo]) -> MergeComparison:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from hub import rights
 from hub.accounts.actor import Actor
@@ -27,9 +28,26 @@ def collections_for(actor: Actor) -> QuerySet[Collection]:
     return Collection.objects.filter(shown).select_related("owner")
 
 
+def find(actor: Actor, slug: str) -> Collection | None:
+    """The collection of a slug (only the key at its end counts); None if there is none that the actor may see."""
+    return collections_for(actor).filter(key=slug[-24:].lower()).first()
+
+
+def may_change(actor: Actor, row: Collection) -> bool:
+    """Its owner, and who may write for the organisation that owns it."""
+    limited = actor.token is not None and actor.token.is_limited
+    return not limited and rights.can_act_for(actor, row.owner)
+
+
 def items_for(actor: Actor, collection: Collection) -> QuerySet[Item]:
     """What the actor may see of what is in it."""
     return collection.items.filter(repo__in=Repo.objects.known_to(actor)).select_related("repo__owner")
+
+
+def counts(actor: Actor, rows: Iterable[Collection]) -> dict[int, int]:
+    """How many repos of each collection the actor may know of, in one query."""
+    known = Item.objects.filter(collection__in=[row.pk for row in rows], repo__in=Repo.objects.known_to(actor))
+    return dict(known.values_list("collection_id").annotate(n=Count("pk")))
 
 
 def create(*, actor: Actor, owner: Account, **fields: Any) -> Collection:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.process
 import os
 import resource
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -23,6 +26,8 @@ from hub.jobs import registry, running
 from hub.jobs.models import Job
 from hub.jobs.registry import JobKind
 
+MAIN: Any = multiprocessing.process.current_process()
+"""As multiprocessing knows it; this module is imported before a pool is made."""
 LOOK_SECONDS = 2.0
 CANCEL_GRACE_SECONDS = 30.0
 """A cancelled job ends at its next step; one that has none for this long is ended."""
@@ -37,12 +42,25 @@ def run_job(job_id: str, worker: str) -> None:
     if kind.limits is None:
         running.run_job(job_id, worker)
         return
-    process = _context().Process(target=_child, args=(kind, job_id, worker), daemon=True)
     connection.close()  # nothing of ours is used while we wait
-    process.start()
+    with _as_main():
+        process = _context().Process(target=_child, args=(kind, job_id, worker), daemon=True)
+        process.start()
     reason, final = _wait(process, kind, job_id)
     if reason:
         running.ended_apart(job_id, worker, reason, again=not final)
+
+
+@contextmanager
+def _as_main() -> Iterator[None]:
+    """Celery's pool puts a process object of its own in multiprocessing's place, marked as one that may have no
+    children and with a key that cannot be handed on. Ours may: they end with us (see `_end_with_parent`)."""
+    known: Any = multiprocessing.process
+    before, known._current_process = known._current_process, MAIN
+    try:
+        yield
+    finally:
+        known._current_process = before
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from hub.rest import access, files, people, queue, repos, review, work
+from hub.rest import access, collections, files, people, queue, repos, review, work
 
 KINDS = ("repos", "tasks")
 IN_A_REPO: Sequence[tuple[str, Any]] = (
@@ -72,6 +72,10 @@ urlpatterns = [
     path("queue/rules/<int:rule>", queue.RuleDoor.as_view()),
     path("queue/samples", queue.SamplesDoor.as_view()),
     path("queue/samples/<int:sample>", queue.SampleDoor.as_view()),
+    path("collections", collections.CollectionsDoor.as_view()),
+    path("collections/<slug:key>", collections.CollectionDoor.as_view()),
+    path("collections/<slug:key>/items", collections.ItemsDoor.as_view()),
+    path("collections/<slug:key>/items/<slug:item>", collections.ItemDoor.as_view()),
     path("access-requests", access.WaitingAccessDoor.as_view()),
     path("notices", queue.NoticesDoor.as_view()),
     path("notices/choices", queue.ChoicesDoor.as_view()),

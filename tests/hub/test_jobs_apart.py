@@ -1,5 +1,6 @@
 """Jobs in a process of their own: the system ends what exceeds its limits, and the worker goes on."""
 
+import multiprocessing.forkserver
 import os
 import signal
 import time
@@ -107,3 +108,27 @@ def test_a_cancelled_job_that_takes_no_step_is_ended(monkeypatch: pytest.MonkeyP
     job = done("is_stuck", LOOK_SECONDS=0.1, CANCEL_GRACE_SECONDS=0.2)
     assert (job.state, job.note) == (State.CANCELLED, "Cancelled.")
     assert not Check.objects.exists()
+
+
+def _in_the_pool(key: str, environment: dict[str, str]) -> None:
+    connection.close()
+    os.environ.update(environment)
+    multiprocessing.forkserver._forkserver.__init__()  # type: ignore[attr-defined,misc]  # the one of before is our parent's
+    apart._context.cache_clear()
+    apart.run_job(key, "worker")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_of_celerys_pool_may_do_it_too() -> None:
+    from billiard.context import Process
+
+    job = queue.enqueue("test.works", title="works", arguments={})
+    memory = str(settings.LIMITS["evaluation_bytes"])
+    environment = services.hub_environment(connection.settings_dict["NAME"], LIMIT_EVALUATION_BYTES=memory)
+    connection.close()
+    pool = Process(target=_in_the_pool, args=(str(job.pk), environment), daemon=True)
+    pool.start()
+    pool.join(60)
+    job.refresh_from_db()
+    assert (pool.exitcode, job.state) == (0, State.SUCCEEDED)
+    assert job.result["process"] not in (os.getpid(), pool.pid)

@@ -121,6 +121,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "queue/rules/<int:rule>": ("PATCH", "maintainers"),
     "queue/samples": ("GET", "list"),
     "queue/samples/<int:sample>": ("PUT", "maintainers"),
+    "collections": ("GET POST", "list"),
+    "collections/<slug:key>": ("GET PATCH DELETE", "hers"),
+    "collections/<slug:key>/items": ("POST", "hers"),
+    "collections/<slug:key>/items/<slug:item>": ("PATCH DELETE", "hers"),
     "access-requests": ("GET", "self"),
     "notices": ("GET POST", "self"),
     "notices/choices": ("GET PUT", "self"),
@@ -165,6 +169,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "tasks": {"a": "alice/secret-task"},
         "results": {"results": {"a": {"acc,none": 0.5}}, "n-samples": {"a": {"effective": 12}}},
     },
+    "POST collections": {"owner": "alice", "title": "planted"},
+    "POST collections/<slug:key>/items": {"repo": "alice/secret-lora"},
     "POST systems": {"name": "planted", "base": "acme/tiny-bert", "owner": "alice"},
     "POST suites": {"name": "planted", "tasks": [{"task": "alice/secret-task"}]},
     "POST suites/<slug:suite>/<int:version>/runs": {"subject": "alice/secret-lora"},
@@ -227,7 +233,8 @@ def address(route: str, world: World) -> str:
         "job": world.job.pk, "merge": world.merge.pk, "comparison": world.comparison.pk, "evaluation": world.evaluation.pk,
         "teaching": world.teaching.pk,
         "account": "alice", "member": "bob", "token": world.token.pk,
-        "suite": "open", "version": 1, "sign": "yes", "rule": world.rule.pk, "sample": 1, "reply": world.reply.pk,
+        "suite": "open", "version": 1, "sign": "yes", "rule": world.rule.pk, "sample": 1, "reply": world.reply.pk, "key": world.collected.collection.key,
+        "item": world.collected.key,
     }  # fmt: skip
     if "evaluations/<int:evaluation>/" in route:
         parts["evaluation"] = world.judged.pk
