@@ -49,10 +49,13 @@ def do_jobs() -> list[Job]:
     done: list[Job] = []
     while waiting := list(Job.objects.filter(state=State.QUEUED).order_by("created_at")):
         for job in waiting:
-            with patch.object(
-                running, "HEARTBEAT_SECONDS", 3600.0
-            ):  # a test's rows are seen by its own connection only
-                run_job(str(job.pk), worker="test")
-            job.refresh_from_db()
-            done.append(job)
+            done.append(do_job(job))
     return done
+
+
+def do_job(job: Job) -> Job:
+    """Do one job as a worker would."""
+    with patch.object(running, "HEARTBEAT_SECONDS", 3600.0):  # a test's rows are seen by its own connection only
+        run_job(str(job.pk), worker="test")
+    job.refresh_from_db()
+    return job

@@ -37,6 +37,7 @@ class TrainingResult:
     resident size in bytes, `device_memory` that of a CUDA device; `best` is the point of the curve whose weights were
     kept. `fold_curves` are the trainings that chose how long to train, `held_back` (right, n) their score on examples
     that they had not seen. `settings` are those in the end: the batch may have been made smaller for lack of memory.
+    `gathered` counts the steps in which the head's token learned the text's mean, without labels, before it all.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -56,6 +57,7 @@ class TrainingResult:
     fold_curves: tuple[tuple[CurvePoint, ...], ...] = ()
     held_back: tuple[int, int] | None = None
     resumed: bool = False
+    gathered: int = 0
 
 
 def teach(
@@ -154,6 +156,7 @@ class _Training:
             trainable / total, str(self.device), curve[-1].epoch < settings.passes(len(self.examples)), files, settings,
             device_memory=torch.cuda.max_memory_allocated(self.device) if devices else 0,
             fold_curves=tuple(tuple(part) for part in self.at.folds), held_back=held_back, resumed=self.resumed,
+            gathered=settings.gather if self._gathered else 0,
         )  # fmt: skip
 
     @property

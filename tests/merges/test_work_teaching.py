@@ -3,16 +3,14 @@
 import json
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from django.conf import settings
 from django.test import override_settings
 
 from adapters.models import Lineage, Relation
-from hub.jobs import queue, running
+from hub.jobs import queue
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
 from hub.repos import trees
 from hub.repos.models import Kind, Repo
 from hub.review.models import Check
@@ -25,7 +23,7 @@ from merges.work.teaching.data import BadExamples
 from merges.work.teaching.showing import shown_start
 from tests.merges.conftest import write_task
 from tests.people import People
-from tests.publishing import do_jobs, publish
+from tests.publishing import do_job, do_jobs, publish
 from tests.pure.tiny_models import opinions, write_causal, write_encoder
 
 FAST = {"rank": 4, "epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "max_length": 16, "folds": 2}
@@ -49,7 +47,9 @@ def order(**changes: Any) -> Order:
 
 
 def test_examples_become_a_specialist_with_task_card_and_scores(people: People, base: Repo) -> None:
-    row = ask_for_teaching(actor=people.actor("alice"), order=order(settings=FAST | {"epochs": 12, "patience": 12}))
+    row = ask_for_teaching(
+        actor=people.actor("alice"), order=order(settings=FAST | {"epochs": 12, "patience": 12, "gather": 2})
+    )
     assert row.task.full_name == "alice/moods-examples"
     assert row.base == base
     assert row.estimate["seconds"] > 0
@@ -73,6 +73,7 @@ def test_examples_become_a_specialist_with_task_card_and_scores(people: People, 
         "95 % interval",
         "core-seconds",
         "30 training",
+        "First, without labels, 2 steps",
     ):
         assert words in card, words
     assert repo.kind == Kind.ADAPTER
@@ -151,8 +152,7 @@ def test_merges_and_lorahub_of_the_nearest_are_starts(
         rows[start] = ask_for_teaching(
             actor=people.actor("bob"), order=order(target=f"bob/{start}", given=None, task="acme/moods", start=start)
         )
-        with patch.object(running, "HEARTBEAT_SECONDS", 3600.0):
-            run_job(str(rows[start].job_id))
+        do_job(rows[start].job)
         rows[start].refresh_from_db()
         assert rows[start].job.state == State.SUCCEEDED, rows[start].job.error
     tried = [trial["name"] for trial in rows["auto"].start["tried"]]
@@ -252,7 +252,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_curve(people: People, base
 def test_cancelled_publishes_nothing(people: People, base: Repo) -> None:
     row = ask_for_teaching(actor=people.actor("alice"), order=order())
     Job.objects.filter(pk=row.job_id).update(cancel_requested=True)
-    run_job(str(row.job_id))
+    do_job(row.job)
     row.refresh_from_db()
     assert row.job.state == State.CANCELLED
     assert row.result_sha == ""
