@@ -30,6 +30,9 @@ from hub.store import predicted
 from hub.store.models import Blob, BlobState, Prediction
 
 MOST_FILES = 24
+MOST_TIMES = 5
+"""So many times the file's own size is looked at in all, so that a worker's cache has room."""
+
 MOST_BRANCHES = 4
 MOST_ADAPTERS = 8
 
@@ -38,7 +41,8 @@ MOST_ADAPTERS = 8
 class Sides:
     """Blobs by number, and what they are to one another."""
 
-    own: str
+    own: Blob
+    name: str = ""
     blobs: list[Blob] = field(default_factory=list)
     families: list[tuple[int, Family]] = field(default_factory=list)
     adapters: list[tuple[int, Weights]] = field(default_factory=list)
@@ -50,13 +54,19 @@ class Sides:
             self.blobs.append(blob)
         return self.blobs.index(blob)
 
+    def alike(self, group: Weights) -> list[Blob]:
+        """The file of the same name of another checkpoint (a shard is explained by that shard), else all its files."""
+        same = [file.blob for file in group.files if file.blob and file.path.rpartition("/")[2] == self.name]
+        return same or group.blobs
+
     def add_family(self, blobs: Iterable[Blob]) -> None:
-        """A checkpoint; what is three predictions away already, and what would be too many, is left out."""
+        """A checkpoint; what is three predictions away already, and what would be too much, is left out."""
         near = []
         for blob in blobs:
             levels = predicted.levels_below([blob.pk])
-            room = blob in self.blobs or len(self.blobs) < MOST_FILES
-            if blob.pk != self.own and levels < predicted.MOST_LEVELS and room:
+            total = sum(one.size for one in self.blobs) + blob.size
+            room = blob in self.blobs or (len(self.blobs) < MOST_FILES and total <= MOST_TIMES * self.own.size)
+            if blob.pk != self.own.pk and levels < predicted.MOST_LEVELS and room:
                 near.append((levels, self.number(blob)))
         family = Family(tuple(number for _, number in near))
         if near and all(family != known for _, known in self.families):
@@ -72,24 +82,27 @@ class Sides:
         return [local.cached(blob) for blob in self.blobs]
 
 
-def gather(repo: Repo, commit: Commit, folder: str, own: str) -> Sides:
-    """Everything that may explain a file of this folder of this commit, at most 24 files."""
-    sides = Sides(own)
-    parents = Commit.objects.filter(repo=repo, sha__in=commit.parents)
-    branches = Ref.objects.filter(repo=repo, name__startswith="refs/").exclude(target=commit.sha)
-    heads = branches.order_by("-updated_at").values_list("target", flat=True)[:MOST_BRANCHES]
-    for place, related in enumerate([*parents, *Commit.objects.filter(repo=repo, sha__in=list(heads))]):
-        found = weights.weights(repo, related).get(folder)
-        if found is None or found.config is not None:
-            continue
-        if place < len(parents):
-            sides.parents += found.blobs
-        sides.add_family(found.blobs)
+def gather(repo: Repo, commit: Commit, path: str, own: Blob) -> Sides:
+    """What may explain a file of a commit: parents, what they follow from, the base, adapters, then other branches."""
+    folder, _, name = path.rpartition("/")
+    sides = Sides(own, name)
+    for parent in Commit.objects.filter(repo=repo, sha__in=commit.parents):
+        found = weights.weights(repo, parent).get(folder)
+        if found is not None and found.config is None:
+            sides.parents += sides.alike(found)
+            sides.add_family(sides.alike(found))
     for blob in list(sides.parents):
         row = Prediction.objects.filter(blob=blob, state=BlobState.PRESENT).first()
         for one in row.inputs.select_related("blob") if row else ():
             sides.add_family([one.blob])
     _declared(sides, repo, commit)
+    branches = Ref.objects.filter(repo=repo).exclude(target__in=[commit.sha, *commit.parents]).order_by("-updated_at")
+    for head in Commit.objects.filter(
+        repo=repo, sha__in=list(branches.values_list("target", flat=True)[:MOST_BRANCHES])
+    ):
+        found = weights.weights(repo, head).get(folder)
+        if found is not None and found.config is None:
+            sides.add_family(sides.alike(found))
     return sides
 
 
@@ -110,7 +123,7 @@ def _declared(sides: Sides, repo: Repo, commit: Commit) -> None:
     for base in {one.pk: one for one in (*bases, repo)}.values():
         found = _weights_of(base) if base != repo else None
         if found is not None:
-            sides.add_family(found.blobs)
+            sides.add_family(sides.alike(found))
         made = Lineage.objects.filter(parent=base, relation=Relation.ADAPTER_OF, child__in=shown)
         latest = made.order_by("-pk").values_list("child", flat=True)[:MOST_ADAPTERS]
         adapters += shown.filter(pk__in=list(latest)).select_related("owner")

@@ -66,7 +66,7 @@ def run(running: Running) -> dict[str, Any]:
     commit = Commit.objects.filter(repo=repo, sha=wanted["sha"]).first()
     if blob is None or repo is None or commit is None:
         return {"skipped": True}
-    sides = explaining.gather(repo, commit, wanted["path"].rpartition("/")[0], blob.pk)
+    sides = explaining.gather(repo, commit, wanted["path"], blob)
     if not sides.families:
         return {"skipped": "nothing else explains it"}
     with tempfile.TemporaryFile(prefix="tessera-payload-") as opened:

@@ -222,7 +222,7 @@ def _make(
 ) -> dict[str, Blob]:
     """Path → blob of each file of the base that the update changes."""
     files = trees.list_files(repo, base)
-    sides = explaining.Sides("", [blob for path in headers if (blob := files[path].blob)] + [sent])
+    sides = explaining.Sides(sent, "", [blob for path in headers if (blob := files[path].blob)] + [sent])
     paths, made, done = sides.paths(), {}, 0
     sizes = [path.stat().st_size for path in paths]
     touched = {path for path, header in headers.items() if update.ways.keys() & header.tensors.keys()}
