@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,6 +12,7 @@ from hub.rest.shapes import Shape
 from merges.methods import DEFAULT, METHODS, Method
 from merges.work.merging import linted
 from merges.work.previewing import preview_of
+from merges.work.suggesting import partners
 
 
 class ReferenceRow(Shape):
@@ -84,6 +85,24 @@ class PreviewDetail(Shape):
     preview = serializers.DictField(
         allow_null=True, help_text="Cosines, conflict, norms, alignment, warnings, estimated bytes, seconds and memory."
     )
+
+
+class PartnerRow(Shape):
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(["behaviour", "texts"])
+    score = serializers.FloatField(help_text="Cosine of the updates or of the texts.")
+    why = serializers.CharField()
+
+
+class PartnersDoor(Door):
+    @extend_schema(
+        parameters=[OpenApiParameter("input", str, many=True, description="owner/name of adapters already chosen.")],
+        responses=PartnerRow(many=True),
+        summary="Suggest what to merge with adapters",
+    )
+    def get(self, request: Request) -> Response:
+        """Adapters of the same base whose updates or texts are near, never near-copies."""
+        return Response(PartnerRow(partners(self.actor, request.query_params.getlist("input")[:16]), many=True).data)
 
 
 class PreviewDoor(Door):

@@ -9,6 +9,7 @@ urlpatterns = [
     path("methods", methods.MethodsDoor.as_view()),
     path("recipes/lint", methods.LintDoor.as_view()),
     path("recipes/preview", methods.PreviewDoor.as_view()),
+    path("merge-partners", methods.PartnersDoor.as_view()),
     path("merge-comparisons", comparisons.ComparisonsDoor.as_view()),
     path("merge-comparisons/<int:comparison>", comparisons.ComparisonDoor.as_view()),
     path("merge-comparisons/<int:comparison>/publish", comparisons.WinnerDoor.as_view()),

@@ -25,6 +25,7 @@ from merges.work.measuring import ESTIMATORS, KINDS, ask_for_statistics
 from merges.work.merging import ask_for_merge, linted
 from merges.work.previewing import preview_of
 from merges.work.showing import recipe_for, report_for
+from merges.work.suggesting import partners
 
 MOST_TEXT = 20_000
 EXAMPLE = """merge_method: tsv_m
@@ -44,6 +45,8 @@ def look(request: HttpRequest, raw: Any) -> dict[str, Any]:
         return {"lint": {"ok": False, "problems": []}, "preview": None, "waiting": []}  # nothing chosen is no error
     checked = linted(actor_of(request), raw)
     answer: dict[str, Any] = {"lint": checked, "preview": None, "waiting": []}
+    if isinstance(raw, dict):  # the workbench, whose form can take what is suggested
+        answer["partners"] = partners(actor_of(request), [entry["adapter"] for entry in raw["inputs"]])
     if checked["ok"]:
         found = preview_of(actor_of(request), raw)
         answer |= {"preview": found["preview"], "waiting": found["waiting"]}

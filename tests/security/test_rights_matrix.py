@@ -87,6 +87,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "merge-comparisons/<int:comparison>": ("GET", "hers"),
     "merge-comparisons/<int:comparison>/publish": ("POST", "hers"),
     "merge-comparisons": ("GET POST", "list"),
+    "merge-partners": ("GET", "list"),
     "statistics": ("POST", "list"),
     "evaluations/<int:evaluation>": ("GET", "hers"),
     "teachings/<int:teaching>": ("GET", "hers"),
