@@ -11,7 +11,8 @@ def run(layer: Layer, _parameters: Parameters) -> Delta:
 
     Which share each has is decided per text when the model runs: y = W₀x + B((A x) ⊙ T·p), p repeated over the ranks.
     An update is linear in p, so this is exact; the factors are never averaged apart from each other. Over T, so that a
-    runtime without the router computes the uniform mixture.
+    runtime without the router computes the uniform mixture. With `select: {tasks: [...]}` the router is taught on these
+    tasks' validation examples, through the mixture; else it compares a text with each expert's prototype.
     """
     return weighted_sum(layer.deltas, [weight / len(layer.sources) for weight in layer.weights])
 

@@ -54,7 +54,7 @@ def merge(request: HttpRequest) -> HttpResponse:
         "adapters": _adapters(actor, asked, chosen), "methods": METHODS.values(), "method": method, "forms": FORMS,
         "parameters": _parameters(method, asked), "spaces": SPACES if method.projects else (), "asked": asked,
         "problems": problems, "error": error, "checked": checked_now, "tab": "build", "chosen": chosen,
-        "learns": any(parameter.name == "lambda" for parameter in method.parameters) or method.searched,
+        "learns": "lambda" in _names(method) or method.searched or method.routed,
     }  # fmt: skip
     return render(request, "work/merge.html", context, status=422 if error else 200)
 

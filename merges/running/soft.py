@@ -2,6 +2,7 @@
 
 `router.safetensors` holds `prototypes` (experts × hidden): the mean feature of each expert's task under the bare base.
 A text's probabilities are softmax(cosine(feature, prototypes)/temperature); `routing.json` names the experts in order.
+A router that was taught (`merges.running.learning`) adds `weights` (experts × hidden) and `bias`, which then decide.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, 
         settings = ", ".join(f"{name} {value:g}" for name, value in recipe.parameters.items() if name == "lambda")
         lines += ["", f"Chosen among {len(trials)} tries on validation data, never on a test split. {settings}".strip()]
     if recipe.declared.routed:
-        lines += ["", ROUTED]
+        router = report.manifest.get("router")
+        taught = f" The router was taught on {router['examples']} texts of {router['tasks']} tasks." if router else ""
+        lines += ["", ROUTED + taught]
     if report.heads:
         heads = ", ".join(f"`{head}`" for head in report.heads)
         lines += ["", f"Heads are kept per parent, never averaged: {heads}."]

@@ -47,6 +47,8 @@ def run(running: Running) -> dict[str, Any]:
         chosen, trials = _tuned(recipe, pinned, inputs, base, running, scratch)
         report = _merge(chosen, inputs, base, running, scratch)
         output = scratch / "result"
+        if chosen.declared.routed and chosen.select is not None and base is not None:
+            report.manifest["router"] = _taught(chosen, pinned, inputs, base, running, scratch)
         (output / "README.md").write_text(cards.merge_card(merge, pinned, report, chosen, trials))
         head = _publish(running, merge, output, pinned, report, {"trials": trials} if trials else {})
     return {"commit": head.sha, "repo": merge.repo.full_name, "seconds": round(report.seconds, 3)}
@@ -164,6 +166,20 @@ def _merge(recipe: Recipe, inputs: list[Any], base: Path | None, running: Runnin
     shutil.rmtree(output, ignore_errors=True)
     pieces = scratch / f"pieces-{_short(recipe)}"
     return run_recipe(recipe, inputs, output, running.progress, base=base, scratch=pieces)
+
+
+def _taught(
+    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path, running: Running, scratch: Path
+) -> dict[str, Any]:
+    """The router taught on the validation examples of the recipe's tasks; what is said of it."""
+    from merges.running.learning import RoutedTask, learn_router
+    from merges.work.comparing import judged_tasks
+
+    assert recipe.select is not None
+    names: list[tuple[str, str | None]] = [(name, None) for name in recipe.select.tasks]
+    tasks, _ = judged_tasks(names, pinned, inputs, running, scratch, recipe.select.examples, 0)
+    routed = [RoutedTask(task.head, task.validation) for task in tasks]
+    return learn_router(base, scratch / "result", routed, running.progress)
 
 
 def _short(recipe: Recipe) -> str:

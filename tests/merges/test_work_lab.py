@@ -55,6 +55,14 @@ def test_statistics_are_published_and_others_merge_with_them(people: People, lab
     made = files_of(Repo.objects.get(name="by-soft_moe"))
     assert {"routing.json", "router.safetensors"} <= set(made)
     assert b"soft mixture" in made["README.md"].read()
+    raw = recipe("soft_moe", select={"tasks": ["acme/moods", "acme/tastes"], "split": "train", "examples": 20})
+    merge = ask_for_merge(actor=alice, raw=raw, target="alice/taught")
+    ended(merge.job)
+    merge.refresh_from_db()
+    assert (merge.report["router"]["tasks"], merge.report["router"]["examples"]) == (2, 40)
+    taught = files_of(Repo.objects.get(name="taught"))
+    assert json.loads(taught["routing.json"].read())["router"] == merge.report["router"]
+    assert b"router was taught" in taught["README.md"].read()
 
 
 def test_lambda_is_chosen_on_validation_and_said(people: People, lab: dict[str, Repo]) -> None:
