@@ -1,6 +1,6 @@
 """The recipe of an encoded file: one way for each tensor, the length of every block of the payload, and checksums.
 
-Bytes: `TSR1`, the length of the JSON (little-endian, 4 bytes), the JSON (zstd), then 8 bytes of checksum (blake2b) for
+Bytes: `TSR1`, the length of the JSON (little-endian, 4 bytes), the JSON (zstd), then 8 bytes of checksum (blake3) for
 each block. Blocks are 1 MiB of one tensor; the header's bytes, as they are in the file, are the first block. A block
 of the payload is empty (the prediction is exact), as long as the block (bits that differ, as they are) or shorter (the
 same bits by byte planes, zstd).
@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import zstandard
+from blake3 import blake3
 
 from adapters.encoding.listed import from_json, to_json
 from adapters.encoding.numbers import Bits
@@ -87,7 +87,7 @@ def parse(data: bytes) -> Recipe:
 
 def check_of(block: bytes) -> bytes:
     """The checksum of one block of the file."""
-    return blake2b(block, digest_size=CHECK).digest()
+    return blake3(block).digest(CHECK)
 
 
 def pack(different: Bits, width: int) -> bytes:
