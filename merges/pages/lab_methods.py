@@ -33,7 +33,7 @@ def _row(method: Method) -> dict[str, Any]:
     return {
         "method": method,
         "default": method.name == DEFAULT,
-        "formula": [" ".join(part.split()) for part in told],
+        "formula": [" ".join(part.split()).partition(" Raises ")[0] for part in told],
         "traits": [trait for trait in traits if trait],
         "parameters": [
             {
