@@ -20,7 +20,7 @@ from adapters.formats.errors import FormatError
 from hub.jobs.queue import enqueue
 from hub.jobs.running import JobFailed, Running
 from hub.repos import trees
-from hub.repos.models import Commit, GitObject, Ref, Repo
+from hub.repos.models import Commit, GitObject, Kind, Ref, Repo
 from hub.store import predicted
 from hub.store.models import Blob, BlobState
 
@@ -34,7 +34,8 @@ WORTH = 0.7
 
 def on_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
     """Queue the checkpoints that a commit brought, in its own transaction; the same bytes once."""
-    if repo.is_task or not settings.PREDICT or not (commit.parents or repo.card.get("base_model")):
+    may = settings.PREDICT and repo.kind == Kind.BASE and (commit.parents or repo.card.get("base_model"))
+    if not may:
         return
     files = {path: sha for path, sha in trees.flatten(repo, commit.tree).items() if is_checkpoint(path)}
     rows = GitObject.objects.filter(

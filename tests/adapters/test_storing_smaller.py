@@ -296,7 +296,11 @@ def test_a_private_repo_explains_no_public_one_of_its_owner(people: People, priv
     source = make_repo(people.alice, "hidden", private=True)
     put(people.alice, source, {FILE: OLD, "config.json": CONFIG})
     own = make_repo(people.alice, "own", private=private)
-    put(people.alice, own, {FILE: NEW, "README.md": b"---\nbase_model: alice/hidden\n---\nA fine-tune.\n"})
+    put(
+        people.alice,
+        own,
+        {FILE: NEW, "config.json": CONFIG, "README.md": b"---\nbase_model: alice/hidden\n---\nA fine-tune.\n"},
+    )
     work(predicting.KIND)
     assert the_blob().predicted == private
 
