@@ -136,6 +136,20 @@ def test_an_existing_task_is_taught_from_and_auto_tries_a_relative(people: Peopl
     ).exists()
 
 
+def test_a_relative_that_knows_the_test_is_no_start(people: People, base: Repo) -> None:
+    alice = people.actor("alice")
+    rows = distinct(40)
+    taught = ask_for_teaching(actor=alice, order=order(given=rows, test_share=0.0, settings=FAST | {"epochs": 1}))
+    do_job(taught.job)
+    other = ask_for_teaching(actor=people.actor("bob"), order=order(target="bob/other", given=rows, start="auto"))
+    do_jobs()
+    other.refresh_from_db()
+    assert other.start["chosen"] == "base"
+    assert "taught on texts this task tests with: alice/moods" in other.start["why"]
+    Repo.objects.filter(name="moods").update(private=True)
+    assert "alice/moods" not in str(shown_start(people.actor("charlie"), other))
+
+
 def test_merges_and_lorahub_of_the_nearest_are_starts(
     people: People, base: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

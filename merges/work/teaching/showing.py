@@ -17,8 +17,8 @@ def shown_start(actor: Actor, row: Teaching) -> dict[str, Any]:
     """The start as decided; names the actor may not read (any more) are hidden wherever they stand."""
     shown = dict(row.start)
     named = {source["name"] for source in shown.get("sources") or []} | {str(shown.get("asked", ""))}
-    for trial in shown.get("tried") or []:
-        named |= set(REPO.findall(trial["name"]))
+    for words in (str(shown.get("why", "")), *(trial["name"] for trial in shown.get("tried") or [])):
+        named |= {name.rstrip(".") for name in REPO.findall(words)}
     hidden = [name for name in named if "/" in name and not _readable(actor, name)]
     return _without(shown, hidden) if hidden else shown  # type: ignore[no-any-return]
 

@@ -9,6 +9,7 @@ from typing import Any
 from adapters.catalog import local
 from adapters.models import Lineage, Relation
 from adapters.search.relatives import relatives
+from adapters.tasks.validation import normalised
 from hub.accounts.actor import Actor
 from hub.jobs.running import JobFailed
 from hub.repos.models import Commit, Kind, Repo
@@ -16,7 +17,7 @@ from merges.models import Teaching
 from merges.recipes import RecipeError
 from merges.training.settings import Settings
 from merges.work.subjects import BadRequest, Pinned, pin
-from merges.work.teaching.data import TaskRows
+from merges.work.teaching.data import TaskRows, read_task
 
 MOST_CANDIDATES = 6
 MOST_LOOKED_AT = 200
@@ -50,6 +51,33 @@ def candidates(actor: Actor, row: Teaching, method: str) -> list[Pinned]:
     return [Pinned(repo, heads[repo.pk]) for repo in nearest if repo.pk in heads]
 
 
+def apart_from_test(
+    actor: Actor, row: Teaching, found: list[Pinned], rows: TaskRows
+) -> tuple[list[Pinned], list[Pinned]]:
+    """(those that may be tried, those taught on texts that this task tests with: their head start would be a lie).
+
+    What was taught on this very task may be tried: its splits are its author's to keep apart.
+    """
+    tested = {normalised(line) for line in rows.split("test")}
+    lines = (
+        Lineage.objects.filter(
+            child__in=[item.repo for item in found],
+            relation=Relation.TAUGHT_ON,
+            parent__in=Repo.objects.visible_to(actor),
+        )
+        .exclude(parent=row.task_id)
+        .select_related("parent__owner")
+    )
+    tasks = {line.parent_id: line.parent for line in lines}
+    telling = set()
+    for pk, task in tasks.items():
+        head = Commit.objects.filter(repo=task, sha=task.head).first()
+        if head and any(normalised(line) in tested for line in read_task(task, head).split("train")):
+            telling.add(pk)
+    knowing = {line.child_id for line in lines if line.parent_id in telling}
+    return [item for item in found if item.repo.pk not in knowing], [item for item in found if item.repo.pk in knowing]
+
+
 def _near(actor: Actor, row: Teaching) -> dict[Any, int]:
     """Repos by nearness to the task that is taught: relatives, and what was taught on relatives. Nearest: 0."""
     found: dict[Any, int] = {}
@@ -79,12 +107,17 @@ def decide(
         return _decision("base", "Asked for.")
     if asked not in ("auto", *COMBINED):
         return _decision(asked, "Asked for.", _sources([_pinned(asked, None, actor)], [1.0]))
-    found = candidates(actor, row, chosen.method)
+    found, knowing = apart_from_test(actor, row, candidates(actor, row, chosen.method), rows)
     if asked in COMBINED:
-        return _combined(asked, found, row, chosen, rows, labels, places, progress)
-    if not found:
-        return _decision("base", "There is no relative of this base and method to begin from.")
-    return _best(found, chosen, rows, labels, places, progress)
+        made = _combined(asked, found, row, chosen, rows, labels, places, progress)
+    elif not found:
+        made = _decision("base", "There is no relative of this base and method to begin from.")
+    else:
+        made = _best(found, chosen, rows, labels, places, progress)
+    if knowing:
+        names = ", ".join(item.name for item in knowing)
+        made["why"] += f" Not tried, for they were taught on texts this task tests with: {names}."
+    return made
 
 
 def begin(row: Teaching, actor: Actor, chosen: Settings, places: Path) -> Path | None:
