@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from adapters.models import Lineage, Relation
 from adapters.search.filters import Filters
 from adapters.search.relatives import COPY, relatives
 from hub.accounts.actor import Actor
@@ -34,10 +35,14 @@ class Partner:
 def partners(actor: Actor, names: Sequence[str], most: int = 4) -> list[Partner]:
     """Adapters that go with those named, the nearest first; none that the actor may not read.
 
-    Updates that point a little the same way lose least when they are merged, so these come before like texts.
+    A merge already holds what it was made of, so neither is named for the other. Updates that point a little the same
+    way lose least when they are merged, so these come before like texts.
     """
     chosen = [repo for name in names[:ASKED] if (repo := _adapter(actor, name))]
     left_out = {near.repo.full_name for repo in chosen for near in relatives(actor, repo, "copies")} | set(names)
+    merges = Lineage.objects.filter(relation=Relation.MERGE_OF)
+    kin = {*merges.filter(parent__in=chosen).values_list("child", flat=True)}
+    kin |= {*merges.filter(child__in=chosen).values_list("parent", flat=True)}
     found: dict[str, Partner] = {}
     for kind in WORDS:
         for repo in chosen:
@@ -45,7 +50,7 @@ def partners(actor: Actor, names: Sequence[str], most: int = 4) -> list[Partner]
             filters = Filters(kind=(Kind.ADAPTER,), base=(base,) if base else ())
             for near in relatives(actor, repo, kind, filters, most=2 * most):
                 name = near.repo.full_name
-                if name in left_out or name in found or not LEAST <= near.score < COPY:
+                if near.repo.pk in kin or name in left_out or name in found or not LEAST <= near.score < COPY:
                     continue
                 found[name] = Partner(near.repo, kind, near.score, WORDS[kind].format(f"{near.score:.2f}", repo.name))
     return sorted(found.values(), key=lambda one: (one.kind != "behaviour", -one.score))[:most]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.models import Embedding, Kinship
+from adapters.models import Embedding, Kinship, Lineage, Relation
 from hub.accounts.actor import Actor, actor_for
 from hub.repos.models import Repo
 from merges.work.suggesting import partners
@@ -63,6 +63,13 @@ def test_updates_that_point_the_same_way_come_before_like_texts(people: People, 
     assert found[0].why == "updates point the same way as chosen's (0.34)"
     assert names(actor_for(people.alice), "alice/chosen", "alice/near") == ["alice/alike"]
     assert names(actor_for(people.alice), "no/such", "broken") == []
+    for child, parent in (("near", "chosen"), ("chosen", "near")):
+        made = Lineage.objects.create(
+            child=near[child], child_sha=near[child].head, parent=near[parent], parent_sha=near[parent].head,
+            relation=Relation.MERGE_OF,
+        )  # fmt: skip
+        assert names(actor_for(people.alice), "alice/chosen") == ["alice/alike"]
+        made.delete()
 
 
 def test_nobody_hears_of_what_they_may_not_read(people: People, near: dict[str, Repo]) -> None:
