@@ -71,12 +71,13 @@ def series(
         line = [f"{x:.1f},{_down(dot.y, low, high):.1f}" for x, dot in zip(across, dots, strict=True)]
         body += format_html('<polygon class="band" points="{}"/>', " ".join(upper + lower[::-1]))
         body += format_html('<polyline class="path" points="{}"/>', " ".join(line))
+    over = SafeString("")
     if beside:
         places = [across[int(dot.x)] for dot in beside]
         line = [f"{x:.1f},{_down(dot.y, low, high):.1f}" for x, dot in zip(places, beside, strict=True)]
         body += format_html('<polyline class="path path-beside" points="{}"/>', " ".join(line))
-        body += _dots(beside, places, low, high)
-    body += _dots(dots, across, low, high)
+        over = _dots(beside, places, low, high)
+    body += _dots(dots, across, low, high) + over
     words = f"{y_label} over {len(dots)} steps, from {dots[0].y:.3f} to {dots[-1].y:.3f}"
     return _svg(words, body)
 

@@ -87,12 +87,8 @@ def _plot(rows: list[Release]) -> Any:
             reach, score = 1.96 * merged["standard_error"], merged["score"]
             beside.append(plots.Dot(number, score, score - reach, score + reach, f"the generalist of v{row.number}",
                                     f"#v{row.number}", "dot-beside"))  # fmt: skip
-    names = [f"v{row.number}, {_tasks(len(row.scores.get('tasks', [])))}" for row in scored]
+    names = [f"v{row.number} ({len(row.scores.get('tasks', []))})" for row in scored]
     return plots.series(dots, names, y_label="mean score", x_label="releases", beside=beside)
-
-
-def _tasks(count: int) -> str:
-    return f"{count} task" if count == 1 else f"{count} tasks"
 
 
 @signed_in

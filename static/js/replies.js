@@ -8,3 +8,14 @@ for (const select of document.querySelectorAll("select[data-replies]")) {
     box.focus();
   });
 }
+
+// A decision that needs a reason and has none yet leads to the box instead of to an error.
+for (const form of document.querySelectorAll(".decide form")) {
+  form.addEventListener("submit", (event) => {
+    const box = form.querySelector("textarea");
+    if (event.submitter?.value === "approve" || box.value.trim()) return;
+    event.preventDefault();
+    box.placeholder = "Say why: the contributor needs a reason to go on.";
+    box.focus();
+  });
+}
