@@ -32,7 +32,7 @@ class CollectionRow(Shape):
     updated_at = serializers.DateTimeField(read_only=True)
 
 
-class ItemRow(Shape):
+class CollectedRow(Shape):
     key = serializers.CharField()
     repo = serializers.CharField(source="repo.full_name")
     kind = serializers.ChoiceField(Kind.choices, source="repo.kind")
@@ -41,16 +41,16 @@ class ItemRow(Shape):
 
 
 class CollectionDetail(CollectionRow):
-    items = ItemRow(many=True)
+    items = CollectedRow(many=True)
 
 
-class NewItem(Shape):
+class NewCollected(Shape):
     repo = serializers.CharField(max_length=200, help_text="owner/name")
     task = serializers.BooleanField(default=False, help_text="The task of that name, not the model.")
     note = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
 
 
-class ItemChange(Shape):
+class CollectedChange(Shape):
     note = serializers.CharField(max_length=500, required=False, allow_blank=True)
     position = serializers.IntegerField(min_value=0, max_value=keeping.MOST_POSITION, required=False)
 
@@ -94,7 +94,7 @@ class CollectionDoor(Door):
     def _whole(self) -> Response:
         row: Any = self.found
         items = list(keeping.items_for(self.actor, row))
-        return Response(CollectionRow(row).data | {"items": ItemRow(items, many=True).data})
+        return Response(CollectionRow(row).data | {"items": CollectedRow(items, many=True).data})
 
     @extend_schema(responses=CollectionDetail, summary="Show a collection")
     def get(self, request: Request, **_address: Any) -> Response:
@@ -121,24 +121,24 @@ class CollectionDoor(Door):
 class ItemsDoor(CollectionDoor):
     http_method_names = ["post", "options"]
 
-    @extend_schema(request=NewItem, responses={201: ItemRow}, summary="Put a repo into a collection")
+    @extend_schema(request=NewCollected, responses={201: CollectedRow}, summary="Put a repo into a collection")
     def post(self, request: Request, **_address: Any) -> Response:
         """At its end; twice is once."""
-        row, asked = self.found, self.read(NewItem)
+        row, asked = self.found, self.read(NewCollected)
         known = Repo.objects.with_id(asked["repo"]).known_to(self.actor)
         repo = get_object_or_404((known.tasks() if asked["task"] else known.models()).select_related("owner"))
         item, _made = keeping.add(actor=self.actor, row=row, repo=repo, note=asked["note"])
-        return Response(ItemRow(item).data, status=201)
+        return Response(CollectedRow(item).data, status=201)
 
 
 class ItemDoor(CollectionDoor):
     http_method_names = ["patch", "delete", "options"]
 
-    @extend_schema(request=ItemChange, responses=ItemRow, summary="Change a note or a position")
+    @extend_schema(request=CollectedChange, responses=CollectedRow, summary="Change a note or a position")
     def patch(self, request: Request, **address: Any) -> Response:
         """By who keeps the collection."""
         item = get_object_or_404(keeping.items_for(self.actor, self.found), key=address["item"])
-        return Response(ItemRow(keeping.change(actor=self.actor, item=item, **self.read(ItemChange))).data)
+        return Response(CollectedRow(keeping.change(actor=self.actor, item=item, **self.read(CollectedChange))).data)
 
     @extend_schema(responses={204: None}, summary="Take a repo out of a collection")
     def delete(self, request: Request, **address: Any) -> Response:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from hub.accounts.models import Role, create_person
 from hub.repos.models import Repo
 from hub.review import change_requests
-from hub.review.models import AutoRule, ChangeRequest, Sample
+from hub.review.models import AutoRule, CannedReply, ChangeRequest, Sample
 from tests.api.test_api_repos import API, get, post
 from tests.api.test_api_review import propose
 from tests.people import PASSWORD, People, make_repo, put
@@ -87,7 +87,8 @@ def test_every_button_of_the_page(people: People) -> None:
     assert "looks like" in act(browser, action="request_info", sha=head, text="Why?", date="soon")
     day = (timezone.now() + timedelta(days=3)).date().isoformat()
     assert "An answer is hoped for" in act(browser, action="request_info", sha=head, text="Why?", date=day)
-    assert "will reject this" in act(browser, action="reject", sha=head, canned="Not finite", date=day)
+    reply = CannedReply.objects.create(group="Cards", title="Words", text="More words, please.")
+    assert "will reject this" in act(browser, action="reject", sha=head, canned=str(reply.pk), date=day)
     assert browser.post(f"{url}/looking").status_code == 200
     assert "Approved" in act(browser, action="approve", sha=head) or True
     request.refresh_from_db()
