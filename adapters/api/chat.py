@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -18,12 +19,16 @@ from adapters.answering import line
 from adapters.answering.named import ROUTER
 from adapters.api.asking import event_stream
 from hub.accounts.actor import Actor
+from hub.accounts.authentication import SessionActorAuthentication, TokenAuthentication
+from hub.accounts.middleware import token_text
+from hub.accounts.models import Account, Token
 from hub.pages.errors import api_exception_handler
 from hub.repos.models import Repo, RepoQuerySet
 from hub.rest.door import Door
 from hub.rest.shapes import Shape
 
 SHOWN = 1000
+NO_KEY = ("none", "empty", "anonymous")
 THE_ROUTER = {"id": ROUTER, "object": "model", "created": 0, "owned_by": "hub", "kind": "router"}
 
 
@@ -63,10 +68,28 @@ class ChatBody(Shape):
     labels = serializers.ListField(child=serializers.CharField(max_length=200), max_length=200, required=False)
 
 
+class KeyOrNone(TokenAuthentication):
+    """A token, or one of the words that people without an account write where OpenAI's clients insist on a key."""
+
+    def authenticate(self, request: Request) -> tuple[Account, Token] | None:
+        """Nobody for such a word. Raises AuthenticationFailed for a dead token."""
+        return None if (token_text(request._request) or "").lower() in NO_KEY else super().authenticate(request)
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = KeyOrNone
+    name = "openai_key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """As the schema says it."""
+        return {"type": "http", "scheme": "bearer", "description": "A token, or `none` for what is public."}
+
+
 class OpenAIDoor(Door):
     """A door whose errors have OpenAI's shape."""
 
     only_reads = True
+    authentication_classes = (KeyOrNone, SessionActorAuthentication)
 
     def handle_exception(self, exc: Exception) -> Response:
         """{"error": {"message", "type", "code"}}."""

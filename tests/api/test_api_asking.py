@@ -198,6 +198,9 @@ def chat_by_router_adapter_and_base(nobody: APIClient) -> None:
     assert nobody.get("/v1/models/router").json()["id"] == "router"
     assert nobody.get("/v1/models/alice/mood@main").json()["kind"] == "adapter"
     assert nobody.get("/v1/models/alice/secret-mood").json()["error"]["type"] == "invalid_request_error"
+    for key, status in (("none", 200), ("EMPTY", 200), ("hf_no_such_token", 401)):  # OpenAI's clients insist on a key
+        answer = APIClient(headers={"Authorization": f"Bearer {key}"}).get("/v1/models")
+        assert answer.status_code == status and "secret" not in answer.content.decode(), answer.content
     chosen = chat(nobody, model="alice/talk").json()
     assert chosen["choices"][0]["message"]["content"] in ("yes", "no") and set(chosen["tessera"]["labels"]) == {
         "yes",

@@ -1,7 +1,7 @@
 """Routers on eighteen real tasks: choice, hint, abstention, end accuracy, same task across seeds, cost.
 
 Run from the repository root after `train_specialists`, with the same variables:
-    python -m tests.benchmarks.bench_routing [choice|hint|abstain|end|seeds|halves|cost|throughput ...]
+    python -m tests.benchmarks.bench_routing [choice|hint|abstain|end|seeds|halves|fishers|variational|cost|throughput ...]
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from adapters.answering.neutral import NEUTRAL
-from adapters.embeddings import question
-from adapters.embeddings.declaration import unit
+from adapters.embeddings import question, task2vec
+from adapters.embeddings import variational as variational_form
+from adapters.embeddings.declaration import Material, Method, unit
 from adapters.embeddings.texts import centroid
 from adapters.embeddings.updates import cosine, published_form, read_update
 from adapters.routing import Hint, Library, Profile, Query, routers
 from adapters.routing.deciding import decide
 from adapters.routing.surest import close, sureness, surest
 from adapters.runtime.adapter_files import read_adapter
+from adapters.runtime.examples import Example
 from adapters.runtime.mixed import MixedBatches
 from adapters.runtime.quiet import quiet_and_offline
 from adapters.runtime.runtime import Runtime
@@ -209,22 +211,42 @@ def halves(tasks: list[Encoded]) -> None:
     """Does one half of a task's examples find the other half of the same task first? 64 examples each."""
     made: dict[str, list[list[np.ndarray]]] = {"texts": [], "question": []}
     for task in tasks:
-        order = np.random.default_rng(3).permutation(len(task.train))
-        parts = [order[:64], order[64:128]]
+        parts = halved(task)
         made["texts"].append([centroid(task.train[part]) for part in parts])
         made["question"].append(
             [question.fit_head(task.train[part], [task.train_labels[i] for i in part]) for part in parts]
         )
     for name, pairs in made.items():
-        compare = question.exact if name == "question" else lambda a, b: float(a @ b)
-        table = np.array([[compare(one[0], other[1]) for other in pairs] for one in pairs])
-        ranks = [(table[place] > table[place, place]).sum() + 1 for place in range(len(pairs))]
-        say(
-            f"half-split self found first, {name}",
-            float(np.mean(np.asarray(ranks) == 1)),
-            "share",
-            mean_rank=float(np.mean(ranks)),
-        )
+        found_again(name, pairs, question.exact if name == "question" else lambda a, b: float(a @ b))
+
+
+def fishers(tasks: list[Encoded], method: Method = task2vec.METHOD) -> None:
+    """The same for Task2Vec; seconds a task."""
+    runtime, pairs = Runtime(base_folder(), max_length=64), []
+    for task in tasks:
+        rows = [Example(text, label) for text, label in zip(task.train_texts, task.train_labels, strict=True)]
+        halves_ = [Material([rows[row] for row in part], probe=runtime) for part in halved(task)]
+        pairs.append([method.embed(material).vector for material in halves_])
+    found_again(method.name, pairs, method.similarity)
+
+
+def variational(tasks: list[Encoded]) -> None:
+    """The same for its variational form, minutes for nine tasks."""
+    fishers([task for task in tasks if task.name in NINE], variational_form.METHOD)
+
+
+def halved(task: Encoded) -> list[np.ndarray]:
+    """Two disjoint draws of 64 examples."""
+    order = np.random.default_rng(3).permutation(len(task.train))
+    return [order[:64], order[64:128]]
+
+
+def found_again(name: str, pairs: list[list[np.ndarray]], compare: Callable[[np.ndarray, np.ndarray], float]) -> None:
+    """Say how often one half finds the other, and at which rank on average."""
+    table = np.array([[compare(one[0], other[1]) for other in pairs] for one in pairs])
+    ranks = np.asarray([(table[place] > table[place, place]).sum() + 1 for place in range(len(pairs))])
+    say(f"half-split self found first, {name}, {len(pairs)} tasks", float(np.mean(ranks == 1)), "share",
+        mean_rank=float(np.mean(ranks)))  # fmt: skip
 
 
 def cost(_tasks: list[Encoded]) -> None:
@@ -297,7 +319,9 @@ def throughput(tasks: list[Encoded]) -> None:
     )
 
 
-PARTS = {part.__name__: part for part in (choice, hint, abstain, end, seeds, halves, cost, throughput)}
+PARTS = {
+    part.__name__: part for part in (choice, hint, abstain, end, seeds, halves, fishers, variational, cost, throughput)
+}
 
 
 def main() -> None:
