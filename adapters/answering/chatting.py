@@ -52,7 +52,14 @@ class Chatter:
 
     def _chosen(self, actor: Actor, text: str, routed: Routed, apply: str) -> Wish:
         wishes = [
-            Wish(0, text, chosen.repo, chosen.sha, score=choice.score)
+            Wish(
+                0,
+                text,
+                chosen.repo,
+                chosen.sha,
+                head_for(self.chooser, actor, chosen.repo, chosen.sha, text),
+                choice.score,
+            )
             for choice in asked_of(routed.decisions[0], apply)
             for chosen in (routed.candidates[choice.name],)
         ]

@@ -138,7 +138,14 @@ class Predictor:
             return _Plan(texts, wishes, None, "best", model.repo.full_name)
         routed = self.chooser.route(actor, payload, model)
         wishes = [
-            Wish(row, texts[row], chosen.repo, chosen.sha, score=choice.score)
+            Wish(
+                row,
+                texts[row],
+                chosen.repo,
+                chosen.sha,
+                head_for(self.chooser, actor, chosen.repo, chosen.sha, texts[row]),
+                choice.score,
+            )
             for row, decision in enumerate(routed.decisions)
             for choice in asked(decision, apply)
             for chosen in (routed.candidates[choice.name],)
