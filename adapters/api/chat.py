@@ -117,7 +117,8 @@ class ModelsDoor(OpenAIDoor):
 class ModelDoor(OpenAIDoor):
     @extend_schema(responses={200: dict}, summary="One model that can be asked", operation_id="openai_model")
     def get(self, request: Request, model: str) -> Response:
-        """`router`, or owner/name with or without @revision."""
+        """`router`, or owner/name with or without @revision; the slash may be quoted, as OpenAI's clients do."""
+        model = model.replace("\x1f", "/")
         if model == ROUTER:
             return Response(THE_ROUTER)
         plain = model.partition("@")[0]
