@@ -189,5 +189,5 @@ def _dots(dots: Sequence[Dot], across: Sequence[float], low: float, high: float)
 
 def _svg(words: str, body: SafeString) -> SafeString:
     return format_html(
-        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>', WIDTH, HEIGHT, words, body
+        '<svg class="plot" viewBox="0 0 {} {}" role="group" aria-label="{}">{}</svg>', WIDTH, HEIGHT, words, body
     )

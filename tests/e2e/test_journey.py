@@ -1,59 +1,14 @@
 """One person's way through the hub: sign up, publish, look, merge, evaluate; and a maintainer's decision."""
 
-import json
 import re
 from pathlib import Path
 
-import pytest
-from huggingface_hub import HfApi
 from playwright.sync_api import Browser, Page, expect
 
-from merges.training.settings import Settings
-from merges.training.teach import teach
-from tests.pure.tiny_models import opinions, write_encoder
+from tests.e2e.conftest import CARD, PASSWORD
 from tests.services import LiveHub
 
-PASSWORD = "correct horse battery"
-TASK_CARD = (
-    "---\ntype: text-classification\nlabels: [no, yes]\nmetric: accuracy\nlicense: mit\nlanguage: en\n---\n# Moods\n"
-)
-CARD = "---\nbase_model: lab/tiny\nlicense: mit\ndatasets: [lab/moods]\nlanguage: en\n---\n# A mood specialist\n"
-JOB_SECONDS = 90_000
-
-
-@pytest.fixture(scope="module")
-def content(live_hub: LiveHub, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base, a task and one adapter of the lab's, published by the real client; another adapter on disk."""
-    place = tmp_path_factory.mktemp("e2e")
-    token = live_hub.create_account("lab", password=PASSWORD)
-    base = write_encoder(place / "tiny")
-    task = place / "moods"
-    task.mkdir()
-    (task / "README.md").write_text(TASK_CARD)
-    for split, rows in (("train", opinions(48)), ("test", opinions(24, start=48))):
-        # a text in both splits would be found, and the change request below would need two maintainers
-        lines = [json.dumps({"text": f"{split} {row.text}", "label": row.label}) for row in rows]
-        (task / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    api = HfApi(endpoint=live_hub.url, token=token)
-    for name, seed in (("first", 1), ("second", 2)):
-        teach(base, opinions(48), Settings(epochs=3, seed=seed), place / name, base_name="lab/tiny")
-        (place / name / "README.md").write_text(CARD)
-    for name, folder, kind in (
-        ("tiny", base, "model"),
-        ("moods", task, "dataset"),
-        ("first", place / "first", "model"),
-    ):
-        api.create_repo(f"lab/{name}", repo_type=kind)
-        api.upload_folder(repo_id=f"lab/{name}", folder_path=folder, repo_type=kind)
-    return place
-
-
-@pytest.fixture
-def page(browser: Browser, live_hub: LiveHub, content: Path) -> Page:
-    context = browser.new_context(base_url=live_hub.url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    return page
+JOB_SECONDS = 180_000
 
 
 def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: LiveHub, content: Path) -> None:
@@ -110,7 +65,7 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
     card = {"name": "README.md", "mimeType": "text/markdown", "buffer": (CARD + "More.\n").encode()}
     page.set_input_files("#files", card)
     page.get_by_role("button", name="Open the change request").click()
-    page.wait_for_url(re.compile("/discussions/1"))
+    page.wait_for_url(re.compile("/discussions/2"))
     assert page.get_by_role("button", name="Approve").count() == 0
 
     live_hub.create_account("mary-maintains", role="maintainer", password=PASSWORD)
@@ -139,16 +94,3 @@ def without_script(browser: Browser, page: Page, live_hub: LiveHub, file: Path) 
     plain.goto("/dora/second/tree/main")
     expect(plain.locator("main")).to_contain_text("adapter_model.safetensors")
     expect(plain.locator("main")).to_contain_text(file.name)
-
-
-@pytest.mark.parametrize("address", ["/", "/browse", "/tasks", "/lab/first", "/datasets/lab/moods", "/jobs", "/review",
-                                     "/evaluations", "/lab", "/lab/first/tree/main", "/lab/first/commits/main"])  # fmt: skip
-def test_pages_fit_a_phone_and_log_no_errors(page: Page, address: str) -> None:
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    page.set_viewport_size({"width": 360, "height": 780})
-    answer = page.goto(address)
-    assert answer is not None
-    assert answer.status == 200
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert said == []

@@ -1,0 +1,59 @@
+"""Every page fits a phone, logs no error and breaks no rule of accessibility (axe-core), in light and dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.e2e.conftest import PASSWORD
+from tests.services import LiveHub
+
+
+@pytest.mark.parametrize("address", ["/", "/browse", "/tasks", "/lab/first", "/datasets/lab/moods", "/jobs", "/review",
+                                     "/evaluations", "/lab", "/lab/first/tree/main", "/lab/first/commits/main"])  # fmt: skip
+def test_pages_fit_a_phone_and_log_no_errors(page: Page, address: str) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.set_viewport_size({"width": 360, "height": 780})
+    answer = page.goto(address)
+    assert answer is not None
+    assert answer.status == 200
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, live_hub: LiveHub, content: object) -> dict:
+    """The cookies of the lab's own session: its pages also show what one may do there."""
+    page = browser.new_context(base_url=live_hub.url).new_page()
+    page.goto("/accounts/login/")
+    page.fill("input[name=login]", "lab")
+    page.fill("input[name=password]", PASSWORD)
+    page.locator("main form button").first.click()
+    page.wait_for_url("/")
+    return dict(page.context.storage_state())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "addresses",
+    [("/", "/browse", "/tasks", "/systems", "/leaderboards", "/map", "/compare", "/advice", "/ask"),
+     ("/teach", "/merge", "/merge/recipe", "/merge/compare", "/merge/gallery", "/merge/statistics", "/evaluations"),
+     ("/lab", "/lab/first", "/lab/first/tree/main", "/lab/first/commits/main", "/lab/first/tensors/main",
+      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny"),
+     ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/lab/first/discussions/1")],
+)  # fmt: skip
+def test_pages_are_accessible(
+    browser: Browser, live_hub: LiveHub, signed_in: dict, addresses: tuple[str, ...], scheme: str
+) -> None:
+    # our content policy would refuse the script that looks at the page
+    context = browser.new_context(base_url=live_hub.url, storage_state=signed_in, color_scheme=scheme, bypass_csp=True)
+    page, found = context.new_page(), {}
+    for address in addresses:
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, address
+        report = Axe().run(page, options={"resultTypes": ["violations"]})
+        for rule in report.response["violations"]:
+            found[address, rule["id"]] = [node["html"][:200] for node in rule["nodes"]]
+    context.close()
+    assert found == {}
