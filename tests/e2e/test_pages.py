@@ -37,10 +37,10 @@ def signed_in(browser: Browser, live_hub: LiveHub, content: object) -> dict:
 @pytest.mark.parametrize(
     "addresses",
     [("/", "/browse", "/tasks", "/systems", "/leaderboards", "/map", "/compare", "/advice", "/ask"),
-     ("/teach", "/merge", "/merge/recipe", "/merge/compare", "/merge/gallery", "/merge/statistics", "/evaluations"),
+     ("/teach", "/merge", "/merge/recipe", "/merge/compare", "/merge/gallery", "/merge/methods", "/merge/statistics", "/evaluations"),
      ("/lab", "/lab/first", "/lab/first/tree/main", "/lab/first/commits/main", "/lab/first/tensors/main",
-      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny"),
-     ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/lab/first/discussions/1")],
+      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update"),
+     ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/collections", "/lab/first/discussions/1")],
 )  # fmt: skip
 def test_pages_are_accessible(
     browser: Browser, live_hub: LiveHub, signed_in: dict, addresses: tuple[str, ...], scheme: str
