@@ -8,4 +8,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
 app = Celery("tessera")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["hub.jobs", "hub.rest", "hub.review"])
+app.autodiscover_tasks(["hub.jobs", "hub.repos", "hub.rest", "hub.review"])

@@ -64,7 +64,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "reap-lost-jobs": {"task": "hub.jobs.reap", "schedule": 15.0},
     "resend-waiting-jobs": {"task": "hub.jobs.resend", "schedule": 60.0},
-    "sweep-store": {"task": "hub.jobs.sweep_store", "schedule": 3600.0},
+    "sweep-store": {"task": "hub.repos.sweep", "schedule": 3600.0},
     "review-due": {"task": "hub.review.due", "schedule": 60.0},
     "mail-notices": {"task": "hub.review.mail", "schedule": 60.0},
     "forget-kept-answers": {"task": "hub.rest.forget", "schedule": 3600.0},

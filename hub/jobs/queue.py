@@ -41,12 +41,11 @@ def enqueue(
 
 def knock(job: Job) -> None:
     """Send the message. If the broker is down the sweep sends it later: the row is what counts."""
+    from celery import current_app
     from kombu.exceptions import OperationalError
 
-    from hub.jobs.tasks import run
-
     try:
-        run.apply_async(args=(str(job.pk),), queue=job.queue, retry=False)
+        current_app.send_task("hub.jobs.run", args=(str(job.pk),), queue=job.queue, retry=False)
     except (OperationalError, ConnectionError, OSError):
         return
     Job.objects.filter(pk=job.pk).update(sent_at=timezone.now())

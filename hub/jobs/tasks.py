@@ -6,8 +6,6 @@ import socket
 from celery import shared_task
 
 from hub.jobs import apart, queue, running
-from hub.repos import freeing
-from hub.store.collect import collect
 
 
 @shared_task(name="hub.jobs.run", ignore_result=True, acks_late=True)
@@ -28,10 +26,3 @@ def resend() -> None:
     """Knock again for jobs whose message was lost."""
     for job in running.waiting_unsent():
         queue.knock(job)
-
-
-@shared_task(name="hub.jobs.sweep_store", ignore_result=True)
-def sweep_store() -> None:
-    """One run of the store's two-phase collection."""
-    freeing.sweep()
-    collect()
