@@ -20,7 +20,7 @@ from tests.people import People, make_people, make_repo, put
 
 VALUES = {
     "number": "1", "comment": "1", "sign": "heart", "ref": "main", "path": "README.md",
-    "upload": "00000000-0000-4000-8000-000000000000",
+    "upload": "00000000-0000-4000-8000-000000000000", "account": "charlie",
 }  # fmt: skip
 METHODS = ("get", "post", "put", "patch", "delete")
 BODY = {

@@ -159,9 +159,10 @@ def test_knots_coordinates_are_those_of_the_wide_svd() -> None:
     np.testing.assert_allclose(np.linalg.norm(joined, axis=1), wide[: layer.shape[0]], rtol=1e-4)
 
 
-# DARE's draws belong to the inputs' names, which the order gives here.
+# The draws of DARE and DELLA belong to the inputs' names, which the order gives here.
 @pytest.mark.parametrize(
-    "name", [name for name, method in METHODS.items() if method.inputs_maximum is None and name != "dare"]
+    "name",
+    [name for name, method in METHODS.items() if method.inputs_maximum is None and name not in ("dare", "della")],
 )
 def test_the_order_of_inputs_does_not_matter(name: str) -> None:
     deltas: list[Delta] = [low_rank(n) for n in range(3)]
