@@ -83,7 +83,7 @@ def _tries(actor: Actor) -> list[str]:
         text = next((one for one in (first, second) if isinstance(one, str) and 8 <= len(one) <= 120), "")
         if text and "\n" not in text:
             found.setdefault(source or text, text)
-    return list(found.values())[:OFFERED_TRIES]
+    return list(dict.fromkeys(found.values()))[:OFFERED_TRIES]
 
 
 def payload_of(asked: Any, inputs: list[str]) -> dict[str, Any]:
