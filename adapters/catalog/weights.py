@@ -64,7 +64,9 @@ def weights(repo: Repo, commit: Commit) -> dict[str, Weights]:
         if path.endswith(local.WEIGHTS) and file.blob:
             folders.setdefault(path.rpartition("/")[0], []).append(file)
     return {
-        folder: Weights(repo, commit, folder, tuple(_indexed(files, folder, found)), files.get(_join(folder, CONFIG)))
+        folder: Weights(
+            repo, commit, folder, tuple(_indexed(files, folder, found)), files.get(in_folder(folder, CONFIG))
+        )
         for folder, found in sorted(folders.items())
     }
 
@@ -101,7 +103,8 @@ def opened(found: Weights, base: Weights | None = None) -> Side:
     return Side(paths, config, opened(base) if base else None, keys)
 
 
-def _join(folder: str, name: str) -> str:
+def in_folder(folder: str, name: str) -> str:
+    """The path of a file in a folder; "" is the top."""
     return f"{folder}/{name}" if folder else name
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.catalog import local, manifests
 from adapters.catalog import weights as weights_of
-from adapters.catalog.weights import CONFIG, INDEX, Weights
+from adapters.catalog.weights import CONFIG, INDEX, Weights, in_folder
 from adapters.diffs import Side
 from adapters.formats.errors import FormatError
 from adapters.formats.peft_config import PeftConfig, parse_config
@@ -27,7 +27,7 @@ from merges.running.sidecars import FOLDER as STATISTICS
 from merges.running.sidecars import Sidecars, sidecars_of
 from merges.threeway import MEASURED, Rule, RuleError, ThreeWay, index, opened, parse_rules, write
 from merges.threeway.rules import TAKE, rule_for
-from merges.work.reconciling import SIDES, Conflict, joined
+from merges.work.reconciling import SIDES, Conflict
 
 MOST_SHOWN = 2000
 
@@ -142,7 +142,7 @@ def _layout(weights: Weights) -> dict[str, Path]:
 def _replaced(conflict: Conflict, folder: str, layout: dict[str, dict[str, Path]]) -> set[str]:
     """Paths that the merge writes anew or lets go: either side's weights, and statistics, which no longer fit them."""
     weights = {path for path in conflict.paths if path.endswith(local.WEIGHTS) and path.rpartition("/")[0] == folder}
-    beside = joined(folder, STATISTICS) + "/"
+    beside = in_folder(folder, STATISTICS) + "/"
     statistics = {
         path for commit in (conflict.ours, conflict.theirs)
         for path in trees.flatten(conflict.request.repo, commit.tree) if path.startswith(beside)
@@ -166,7 +166,7 @@ def _sidecars(weights: Weights | None, files: ExitStack) -> Sidecars:
     if weights is None or weights.config is None or len(weights.blobs) != 1:
         return Sidecars()
     found = trees.list_files(weights.repo, weights.commit)
-    paths = {kind: found.get(joined(weights.folder, f"{STATISTICS}/{kind}{local.WEIGHTS}")) for kind in MEASURED}
+    paths = {kind: found.get(in_folder(weights.folder, f"{STATISTICS}/{kind}{local.WEIGHTS}")) for kind in MEASURED}
     copies = {kind: local.cached(file.blob) for kind, file in paths.items() if file and file.blob}
     return sidecars_of(copies, weights.blobs[0].sha256, files)
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 
 from adapters.catalog import local
-from adapters.catalog.weights import CONFIG, INDEX
+from adapters.catalog.weights import CONFIG, INDEX, in_folder
 from hub.accounts.actor import Actor
 from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
@@ -48,8 +48,15 @@ class Conflict:
 
     @property
     def others(self) -> list[str]:
-        """Conflicting files that are no weights: a rule takes one side of each. An index follows from the weights."""
-        return [path for path in self.paths if not path.endswith((local.WEIGHTS, INDEX))]
+        """Conflicting files of which a rule takes one side: those that do not follow from weights in conflict."""
+        return [path for path in self.paths if not self._follows(path)]
+
+    def _follows(self, path: str) -> bool:
+        """Weights and their index are merged; statistics beside them are dropped, being of neither side's any more."""
+        folder = path.rpartition("/")[0]
+        if folder.rpartition("/")[2] == STATISTICS:
+            return folder.removesuffix(STATISTICS).rstrip("/") in self.folders
+        return path.endswith((local.WEIGHTS, INDEX))
 
     @property
     def key(self) -> str:
@@ -127,7 +134,7 @@ def measured(conflict: Conflict) -> list[Statistic]:
     paths = [set(trees.flatten(conflict.request.repo, side.tree)) for side in (conflict.ours, conflict.theirs)]
     return [
         kind for kind in MEASURED
-        if all(joined(folder, f"{STATISTICS}/{kind}{local.WEIGHTS}") in known
+        if all(in_folder(folder, f"{STATISTICS}/{kind}{local.WEIGHTS}") in known
                for known in paths for folder in conflict.folders)
     ]  # fmt: skip
 
@@ -141,7 +148,3 @@ def as_recipe(conflict: Conflict) -> dict[str, Any]:
         base = {"model": repo.full_name, "revision": conflict.original.sha}
         return {"merge_method": "task_arithmetic", "base": base, "inputs": inputs, "parameters": {"lambda": 0.5}}
     return {"merge_method": "mean", "inputs": inputs, "output": {"heads": "mean"}}
-
-
-def joined(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name

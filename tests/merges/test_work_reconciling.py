@@ -158,6 +158,22 @@ def test_fisher_where_both_sides_have_published_statistics(people: People, reque
     assert "statistics/fisher.safetensors" not in trees.flatten(repo, merged.tree)
 
 
+def test_statistics_alone_in_conflict_are_taken_from_a_side(people: People, tmp_path: Path) -> None:
+    repo = publish(people.bob, "measured", write_adapter(tmp_path / "one"))
+    request = open_change_request(actor=people.actor("charlie"), repo=repo, title="Measured anew")
+    put(people.charlie, repo, {"statistics/fisher.safetensors": fisher_of(repo, request.ref)}, branch=request.ref)
+    put(people.bob, repo, {"statistics/fisher.safetensors": fisher_of(repo, "refs/heads/main")[:-2] + b"\0\0"})
+    conflict = conflict_of(request)
+    assert conflict is not None
+    assert (conflict.folders, conflict.others) == ([], ["statistics/fisher.safetensors"])
+    job = ask_for_merge(people.actor("charlie"), request, [{"match": "statistics/*", "strategy": "theirs"}])
+    do_jobs()
+    job.refresh_from_db()
+    assert job.state == State.SUCCEEDED, job.error
+    merged = trees.get_file(repo, trees.resolve_commit(repo, request.ref), "statistics/fisher.safetensors").read()
+    assert merged == fisher_of(repo, request.ref)
+
+
 def test_both_sides_open_as_a_recipe_pinned_to_their_commits(people: People, request_: ChangeRequest) -> None:
     do_jobs()
     conflict = conflict_of(request_)
