@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from django.test import Client
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from hub.jobs.models import Job, State
 from hub.repos import trees
@@ -17,6 +17,7 @@ from hub.review import change_requests
 from hub.review.change_requests import MergeConflict, NotPossible, open_change_request
 from hub.review.models import ChangeRequest
 from hub.rights import Denied
+from merges.running.writing import safetensors, stored
 from merges.work.merging import linted
 from merges.work.reconciling import as_recipe, ask_for_merge, ask_for_preview, conflict_of, measured
 from merges.work.subjects import BadRequest
@@ -132,10 +133,10 @@ def test_in_the_browser(people: People, request_: ChangeRequest) -> None:
 
 def fisher_of(repo: Repo, revision: str) -> bytes:
     """Statistics as the hub measures them, of the weights at a revision."""
-    stored = trees.list_files(repo, trees.resolve_commit(repo, revision))["adapter_model.safetensors"]
-    digest = stored.blob.sha256 if stored.blob else hashlib.sha256(stored.data).hexdigest()
-    shape = (8, 8)
-    return save({MODULE: np.full(shape, 0.125, np.float32)}, {"weights_sha256": digest, "norm": "1"})
+    file = trees.list_files(repo, trees.resolve_commit(repo, revision))["adapter_model.safetensors"]
+    digest = file.blob.sha256 if file.blob else hashlib.sha256(file.data).hexdigest()
+    facts = {"weights_sha256": digest, "norm": "1"}
+    return safetensors({MODULE: stored(np.full((8, 8), 0.125, np.float32), "float32")}, facts)
 
 
 def test_fisher_where_both_sides_have_published_statistics(people: People, request_: ChangeRequest) -> None:
