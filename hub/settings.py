@@ -290,7 +290,7 @@ USE_TZ = True
 USE_I18N = False
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = env.str("STATIC_ROOT", default=str(STATE / "staticfiles"))
+STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 WHITENOISE_USE_FINDERS = True  # one command runs the hub: no collectstatic step
 WHITENOISE_AUTOREFRESH = DEBUG
 TESTING = "pytest" in sys.modules

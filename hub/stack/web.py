@@ -4,8 +4,6 @@ import http.client
 import os
 from pathlib import Path
 
-from django.conf import settings
-
 from hub.stack.environment import LOOPBACK
 from hub.stack.process import Command, python_command
 
@@ -23,8 +21,7 @@ class Web:
         self.host, self.port, self.workers = host, port, workers
 
     def prepare(self) -> None:
-        """Make the folder of collected static files, which may stay empty."""
-        Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+        """Nothing to make: static files are served from where they are."""
 
     def command(self) -> Command:
         """The server in the foreground; its access log leaves out queries, which may hold secrets."""

@@ -10,7 +10,7 @@ class WebhooksConfig(AppConfig):
     def ready(self) -> None:
         from hub.activity.record import register_listener
         from hub.jobs.registry import JobKind, register
-        from hub.webhooks.watching import on_event
+        from hub.webhooks.watching import KIND, on_event
 
-        register(JobKind("webhooks.deliver", "hub.webhooks.delivering:run"))
+        register(JobKind(KIND, "hub.webhooks.delivering:run"))
         register_listener(on_event)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import F
 
 from hub import rights
-from hub.accounts.actor import actor_for
+from hub.accounts.actor import Actor, actor_for
+from hub.jobs.models import Job
 from hub.jobs.registry import MAX_ATTEMPTS
 from hub.jobs.running import JobFailed, Running
+from hub.repos.models import DEFAULT_BRANCH
 from hub.rights import Verb
 from hub.webhooks import addresses
+from hub.webhooks.keeping import require_owner
 from hub.webhooks.models import Webhook
 from hub.webhooks.payloads import payload
-from hub.webhooks.watching import repo_of
+from hub.webhooks.watching import KIND, deliver, newest_watched, repo_of
 
 OFF_AFTER = 20
 """Failed deliveries in a row."""
@@ -25,6 +30,29 @@ OFF_AFTER = 20
 
 class TryAgain(Exception):
     """The other side did not take it this time."""
+
+
+def send_test(*, actor: Actor, row: Webhook) -> Job:
+    """Queue one delivery now: the current state of the newest repo it watches. Raises Denied, ValidationError."""
+    require_owner(actor, row)
+    repo = newest_watched(row)
+    if repo is None:
+        raise ValidationError("It watches no repo that you may read yet, so there is nothing to tell of.")
+    if row.disabled:
+        raise ValidationError("This webhook is switched off. Switch it on first.")
+    data = {"ref": f"refs/heads/{DEFAULT_BRANCH}", "sha": repo.head}
+    return deliver(row, repo, "update", "repo.content", data, "a test")
+
+
+def recent(rows: Sequence[Webhook], most: int = 5) -> dict[str, list[Job]]:
+    """The last deliveries of some webhooks of one person, by key, the newest first."""
+    found: dict[str, list[Job]] = {row.key: [] for row in rows}
+    jobs = Job.objects.filter(kind=KIND, arguments__webhook__in=list(found), owner__in={row.owner_id for row in rows})
+    for job in jobs.order_by("-created_at")[: 20 * most]:
+        kept = found[job.arguments["webhook"]]
+        if len(kept) < most:
+            kept.append(job)
+    return found
 
 
 def run(running: Running) -> dict[str, Any]:

@@ -40,8 +40,7 @@ def create(
 
 def update(*, actor: Actor, row: Webhook, **fields: Any) -> Webhook:
     """Change `url`, `watched`, `domains`, `secret` or `disabled`. Raises Denied, ValidationError."""
-    if row.owner_id != _owner(actor, writing=True).pk:
-        raise Denied("This webhook is not yours.")
+    require_owner(actor, row)
     if "disabled" in fields:
         row.disabled = bool(fields.pop("disabled"))
         row.failures = 0
@@ -52,9 +51,39 @@ def update(*, actor: Actor, row: Webhook, **fields: Any) -> Webhook:
 
 def delete(*, actor: Actor, row: Webhook) -> None:
     """Raises Denied."""
+    require_owner(actor, row)
+    row.delete()
+
+
+def require_owner(actor: Actor, row: Webhook) -> None:
+    """Raises Denied unless a webhook is this person's, who may write."""
     if row.owner_id != _owner(actor, writing=True).pk:
         raise Denied("This webhook is not yours.")
-    row.delete()
+
+
+def watched_from(text: str) -> list[dict[str, str]]:
+    """What a person names, by spaces or lines: `owner`, `owner/name`, `datasets/owner/name`, or a page's address.
+
+    Raises ValidationError for an owner that is not known.
+    """
+    found = []
+    for word in text.split():
+        path = urlsplit(word).path.strip("/") if "://" in word else word.strip("/")
+        name = path.removeprefix("datasets/")
+        if "/" in name:
+            found.append({"type": "model" if name == path else "dataset", "name": name})
+            continue
+        account = Account.objects.filter(name__iexact=name).first()
+        if account is None:
+            raise ValidationError(f"Nobody here is called '{name[:100]}'. Name an owner, or a repo as owner/name.")
+        found.append({"type": "org" if account.is_organisation else "user", "name": name})
+    return found
+
+
+def words_of(row: Webhook) -> list[str]:
+    """What a webhook watches as `watched_from` reads it."""
+    parts = [item.partition(":") for item in row.watched]
+    return [f"datasets/{name}" if kind == "dataset" else name for kind, _colon, name in parts]
 
 
 def _owner(actor: Actor, *, writing: bool = False) -> Account:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
+
 from hub.accounts.actor import actor_for
 from hub.activity.models import Event
 from hub.jobs import queue
 from hub.jobs.models import Job, State
-from hub.repos.models import Repo
+from hub.repos.models import Kind, Repo
 from hub.webhooks.models import Webhook
 
+KIND = "webhooks.deliver"
 MOST_WAITING = 200
 """Deliveries of one person that may wait; what comes on top is dropped."""
 
@@ -40,17 +43,35 @@ def on_event(event: Event) -> None:
     for webhook in rows.select_related("owner"):
         readable = Repo.objects.visible_to(actor_for(webhook.owner)).filter(pk=repo.pk)  # as it stands in the database
         if readable.exists() and _has_room(webhook):
-            arguments: dict[str, Any] = {
-                "webhook": webhook.key, "action": action, "scope": scope, "repo": str(repo.pk), "data": event.data,
-            }  # fmt: skip
-            queue.enqueue(
-                "webhooks.deliver", title=f"Tell {webhook.url[:120]} of {event.verb}", arguments=arguments,
-                owner=webhook.owner,
-            )  # fmt: skip
+            deliver(webhook, repo, action, scope, event.data, event.verb)
+
+
+def deliver(webhook: Webhook, repo: Repo, action: str, scope: str, data: dict[str, Any], what: str) -> Job:
+    """Queue one delivery."""
+    return queue.enqueue(
+        KIND,
+        title=f"Tell {webhook.url[:120]} of {what}",
+        arguments={"webhook": webhook.key, "action": action, "scope": scope, "repo": str(repo.pk), "data": data},
+        owner=webhook.owner,
+    )
+
+
+def newest_watched(webhook: Webhook) -> Repo | None:
+    """The repo a webhook watches that changed last, of those its owner may read."""
+    watched = Q()
+    for item in webhook.watched:
+        kind, _colon, name = item.partition(":")
+        owner, _slash, rest = name.partition("/")
+        where = Q(owner__name__iexact=owner)
+        if rest:
+            where &= Q(name__iexact=rest) & (Q(kind=Kind.TASK) if kind == "dataset" else ~Q(kind=Kind.TASK))
+        watched |= where
+    rows = Repo.objects.visible_to(actor_for(webhook.owner)).filter(watched).exclude(head="")
+    return rows.select_related("owner").order_by("-updated_at").first()
 
 
 def _has_room(webhook: Webhook) -> bool:
-    waiting = Job.objects.filter(kind="webhooks.deliver", owner=webhook.owner, state__in=(State.QUEUED, State.RUNNING))
+    waiting = Job.objects.filter(kind=KIND, owner=webhook.owner, state__in=(State.QUEUED, State.RUNNING))
     return waiting.count() < MOST_WAITING
 
 

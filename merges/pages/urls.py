@@ -37,6 +37,7 @@ from merges.pages import (
     systems,
     teaching,
     updating,
+    webhooks,
 )
 
 assert converters  # importing registers the revision converter
@@ -124,6 +125,7 @@ urlpatterns = [
     path("settings/tokens", people.tokens),
     path("login/device", device.confirm, name="device"),
     path("settings/access", access.waiting),
+    path("settings/webhooks", webhooks.webhooks),
     path("settings/organisations", organisations.organisations),
     path("settings/organisations/<str:name>", organisations.organisation),
     path("<str:owner>/<str:name>/releases/<int:number>", systems.act),

@@ -40,7 +40,7 @@ def signed_in(browser: Browser, live_hub: LiveHub, content: object) -> dict:
      ("/teach", "/merge", "/merge/recipe", "/merge/compare", "/merge/gallery", "/merge/methods", "/merge/statistics", "/evaluations"),
      ("/lab", "/lab/first", "/lab/first/tree/main", "/lab/first/commits/main", "/lab/first/tensors/main",
       "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update"),
-     ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/collections", "/lab/first/discussions/1")],
+     ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/settings/webhooks", "/collections", "/lab/first/discussions/1")],
 )  # fmt: skip
 def test_pages_are_accessible(
     browser: Browser, live_hub: LiveHub, signed_in: dict, addresses: tuple[str, ...], scheme: str

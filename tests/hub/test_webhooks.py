@@ -22,7 +22,7 @@ from hub.repos import lifecycle
 from hub.review import change_requests
 from hub.webhooks import addresses, keeping
 from hub.webhooks.models import Webhook
-from tests.people import People, make_people, make_repo, put
+from tests.people import PASSWORD, People, make_people, make_repo, put
 from tests.wire.test_wire_routes import as_
 
 ADDRESS = "/api/settings/webhooks"
@@ -213,3 +213,45 @@ def test_the_client_s_routes_and_bad_input(people: People) -> None:
     for _number in range(20):
         send(alice, ADDRESS, url="https://example.org", watched=watched)
     assert "20 webhooks" in send(alice, ADDRESS, url="https://example.org", watched=watched).json()["error"]
+
+
+def browser_of(name: str) -> Client:
+    made = Client()
+    assert made.login(username=name, password=PASSWORD)
+    return made
+
+
+def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
+    put(people.alice, make_repo(people.alice, "open"), {"README.md": b"# Words"})
+    put(people.alice, make_repo(people.alice, "closed", private=True), {"README.md": b"# Words"})
+    browser, page = browser_of("charlie"), "/settings/webhooks"
+    refused = browser.post(page, {"url": receiver.url, "watched": "nobody-here", "domains": "repo"})
+    assert (refused.status_code, Webhook.objects.count()) == (422, 0)
+    assert "Nobody here is called &#x27;nobody-here&#x27;" in refused.content.decode()
+    asked = {"url": receiver.url, "watched": "alice http://here/alice/closed", "domains": "repo", "secret": "s3cret"}
+    assert browser.post(page, asked).status_code == 302
+    row = Webhook.objects.get()
+    assert (row.watched, row.domains) == (["model:alice/closed", "user:alice"], ["repo"])
+    browser.post(page, {"webhook": row.key, "action": "test"})
+    (job,) = deliveries()
+    run_job(str(job.pk))
+    ((headers, body),) = receiver.seen  # of what Charlie may read only
+    assert json.loads(body)["repo"]["name"] == "alice/open"
+    assert headers["X-Webhook-Signature"] == "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    shown = browser.get(page).content.decode()
+    assert "update repo.content" in shown and "200" in shown and "s3cret" not in shown
+    changed = {"webhook": row.key, "action": "save", "url": receiver.url, "watched": "alice", "domains": "discussion"}
+    browser.post(page, changed)
+    row.refresh_from_db()
+    assert (row.watched, row.domains, row.secret) == (["user:alice"], ["discussion"], "s3cret")
+    browser.post(page, {**changed, "forget": "on", "watched": "nobody-here"})
+    browser.post(page, {"webhook": row.key, "action": "off"})
+    row.refresh_from_db()
+    assert (row.watched, row.secret, row.disabled) == (["user:alice"], "s3cret", True)
+    browser.post(page, {"webhook": row.key, "action": "test"})
+    assert Job.objects.filter(kind="webhooks.deliver").count() == 1
+    stranger = browser_of("bob")
+    assert receiver.url not in stranger.get(page).content.decode()
+    assert stranger.post(page, {"webhook": row.key, "action": "delete"}).status_code == 404
+    browser.post(page, {"webhook": row.key, "action": "delete"})
+    assert not Webhook.objects.exists()
