@@ -104,6 +104,16 @@ def require(actor: Actor, verb: Verb, repo: Repo) -> None:
     raise Denied(f"You may not {verb} {repo.full_name}.")
 
 
+def all_readers_know(repo: Repo, other: Repo) -> bool:
+    """May everybody who reads `repo` know of `other`? Then it may be named in what `repo` holds.
+
+    So of what is public, and of what has the same owner while `repo` itself is private.
+    """
+    if not other.private and other.standing == Standing.GOOD:
+        return True
+    return repo.private and repo.owner_id == other.owner_id
+
+
 def is_own_work(account: Account, repo: Repo, author: Account | None) -> bool:
     """Did this person make the change, or does it belong to them or to an organisation of theirs?"""
     if author is not None and author.pk == account.pk:

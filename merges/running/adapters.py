@@ -53,12 +53,14 @@ class Site(NamedTuple):
 class LocalAdapter:
     """The files of an adapter, or of a whole checkpoint, in a folder; `name` is owner/name.
 
-    `sha256` is that of a checkpoint's weights where the caller knows it, which saves reading them once more.
+    `sha256` is that of a checkpoint's weights where the caller knows it, which saves reading them once more. Where the
+    name is not for everybody, the result's files say `alias` instead, and not which weights they are.
     """
 
     name: str
     folder: Path
     sha256: str | None = None
+    alias: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,20 @@ class Adapter:
     heads: tuple[WeightRole, ...]
     labels: tuple[str, ...] | None
     sidecars: Sidecars
+    alias: str = ""
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Its name and hash as the result's files may say them."""
+        return {"name": self.alias or self.name, "sha256": None if self.alias else self.sha256}
 
     @property
     def told(self) -> dict[str, Any]:
         """What a merge's report says of it."""
-        labels = list(self.labels) if self.labels is not None else None
-        return {"adapter": self.name, "sha256": self.sha256, "method": self.config.method_label, "labels": labels}
+        labels, said = list(self.labels) if self.labels is not None else None, self.said
+        return {
+            "adapter": said["name"], "sha256": said["sha256"], "method": self.config.method_label, "labels": labels
+        }  # fmt: skip
 
     @cached_property
     def sites(self) -> frozenset[Site]:
@@ -177,6 +187,7 @@ def read_adapter(local: LocalAdapter, place: str, open_files: ExitStack) -> Adap
         heads=tuple(role for role in roles if role.part == "head"),
         labels=labels,
         sidecars=sidecars,
+        alias=local.alias,
     )
 
 

@@ -21,7 +21,7 @@ from adapters.formats.modules import BaseIndex
 from merges.methods import Layer, Source
 from merges.methods.deltas import Delta, LowRank, blocks, zero
 from merges.methods.scratch import borrowed
-from merges.recipes import Problem, Recipe, RecipeError, lint
+from merges.recipes import Problem, Recipe, RecipeError, lint, to_yaml
 from merges.running.adapters import Adapter, LocalAdapter, Site, read_adapter
 from merges.running.geometry import Conflict, cosines, sampled
 from merges.running.heads import kept_heads
@@ -41,7 +41,8 @@ def merge_checkpoints(
     base: Path,
     output: Path,
     progress: Progress,
-    scratch: Path | None = None,
+    scratch: Path | None,
+    written: Recipe,
 ) -> MergeReport:
     """Merge `inputs` into the base in folder `base`; arguments and errors as `merges.running.run`.
 
@@ -65,7 +66,7 @@ def merge_checkpoints(
             if scratch is None:
                 result.discard()
             raise
-        told = _finish(work, result, journal, names, base)
+        told = _finish(work, result, journal, names, base, inputs, written)
         result.publish(output)
     return _report(told, journal, work, result, warnings, started)
 
@@ -266,13 +267,21 @@ def _write(result: WholeResult, name: str, base: Rows, merged: Delta, recipe: Re
     return length**0.5, lost**0.5
 
 
-def _finish(work: _Work, result: WholeResult, journal: Journal, names: Sequence[str], base: Path) -> dict[str, Any]:
+def _finish(
+    work: _Work,
+    result: WholeResult,
+    journal: Journal,
+    names: Sequence[str],
+    base: Path,
+    inputs: Sequence[LocalAdapter],
+    written: Recipe,
+) -> dict[str, Any]:
     """The files beside the weights and the manifest."""
     heads = kept_heads([item for item in work.inputs if isinstance(item, Adapter)])
-    result.put_beside(base, heads)
+    result.put_beside(base, {"recipe.yaml": to_yaml(written).encode(), **heads})
     reports, summed, matrix = _measured(journal, result.count)
-    inputs = [_input_facts(item) for item in work.inputs]
-    told = manifest(work.recipe, inputs, reports, summed, matrix, result.hashes())
+    told_inputs = [_input_facts(item, local) for item, local in zip(work.inputs, inputs, strict=True)]
+    told = manifest(written, told_inputs, reports, summed, matrix, result.hashes())
     result.put("merge_report.json", as_json(told))
     return told
 
@@ -286,10 +295,11 @@ def _measured(journal: Journal, count: int) -> tuple[list[LayerReport], Totals, 
     return reports, summed, cosines(sum(np.array(row["products"]) for row in rows))
 
 
-def _input_facts(item: Input) -> Mapping[str, Any]:
-    return (
-        item.told if isinstance(item, Adapter) else {"model": item.name, "sha256": item.sha256, "method": "checkpoint"}
-    )
+def _input_facts(item: Input, local: LocalAdapter) -> Mapping[str, Any]:
+    if isinstance(item, Adapter):
+        return item.told
+    sha256 = None if local.alias else item.sha256
+    return {"model": local.alias or item.name, "sha256": sha256, "method": "checkpoint"}
 
 
 def _report(

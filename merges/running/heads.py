@@ -24,7 +24,7 @@ def kept_heads(adapters: Sequence[Adapter]) -> dict[str, bytes]:
     for adapter in adapters:
         if not adapter.heads:
             continue
-        name = _file_name(adapter.name, files)
+        name = _file_name(adapter.said["name"], files)
         infos = [adapter.file.header.tensors[role.name] for role in adapter.heads]
         tensors = {
             info.name: Stored(info.dtype, info.shape, b"".join(adapter.file.raw_chunks(info.name))) for info in infos

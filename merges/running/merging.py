@@ -41,13 +41,19 @@ RECIPE, REPORT = "recipe.yaml", "merge_report.json"
 
 
 def merge_adapters(
-    recipe: Recipe, inputs: Sequence[LocalAdapter], output: Path, progress: Progress, scratch: Path | None = None
+    recipe: Recipe,
+    inputs: Sequence[LocalAdapter],
+    output: Path,
+    progress: Progress,
+    scratch: Path | None,
+    written: Recipe,
 ) -> MergeReport:
     """Merge adapters (in the order of the recipe's inputs) by `recipe` into one adapter in the new folder `output`.
 
     `progress(done, total, text)` is called before every layer; if it raises, the merge stops with Cancelled and nothing
     is written. What is merged is kept in `scratch`, where given, so that the same run goes on there after it was
-    killed. Equal recipes and inputs give equal bytes. Raises RecipeError, Cancelled, FileExistsError.
+    killed. `written` is the recipe as the result's files hold it. Equal recipes and inputs give equal bytes.
+    Raises RecipeError, Cancelled, FileExistsError.
     """
     started = time.perf_counter()
     # One thread: the same sums in the same order, and no quarrel over cores.
@@ -66,7 +72,7 @@ def merge_adapters(
             next(merging)
         tell(progress, len(work.sites), len(work.sites), "writing")
         work.share_out_ranks()
-        return _written(work, output, warnings, started)
+        return _written(work, written, output, warnings, started)
 
 
 def checked(
@@ -269,7 +275,7 @@ def _spectrum(arrays: dict[str, Array]) -> Array:
     return lengths
 
 
-def _written(work: _Work, output: Path, warnings: tuple[Problem, ...], started: float) -> MergeReport:
+def _written(work: _Work, written: Recipe, output: Path, warnings: tuple[Problem, ...], started: float) -> MergeReport:
     """All files of the result, and the report."""
     recipe, adapters = work.recipe, work.adapters
     averaged = mean_head(recipe, adapters) if recipe.output.heads == "mean" else {}
@@ -277,9 +283,9 @@ def _written(work: _Work, output: Path, warnings: tuple[Problem, ...], started: 
     vectors = {site: work.vector_shape(site) for site in work.sites if site.kind == "ia3"}
     lora_bias = any(site.kind == "bias" for site in work.sites)
     if vectors:
-        config = ia3_config(recipe, adapters, vectors, head_modules)
+        config = ia3_config(written, adapters, vectors, head_modules)
     else:
-        config = lora_config(recipe, adapters, work.ranks, lora_bias, head_modules)
+        config = lora_config(written, adapters, work.ranks, lora_bias, head_modules)
     heads = {} if averaged else kept_heads(adapters)
     planned = work.planned()
     summed = totals(work.reports, work.conflicts, sum(tensor.count for tensor in planned))
@@ -293,9 +299,9 @@ def _written(work: _Work, output: Path, warnings: tuple[Problem, ...], started: 
             folder.put(name, data)
         if averaged and adapters[0].labels is not None:
             folder.put(LABELS, labels_json(adapters[0].labels))
-        folder.put(RECIPE, to_yaml(recipe).encode())
+        folder.put(RECIPE, to_yaml(written).encode())
         told = manifest(
-            recipe, [adapter.told for adapter in adapters], work.reports, summed, matrix, dict(folder.hashes)
+            written, [adapter.told for adapter in adapters], work.reports, summed, matrix, dict(folder.hashes)
         )
         folder.put(REPORT, as_json(told))
     return MergeReport(

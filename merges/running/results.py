@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.formats.safetensors_header import BITS
-from merges.recipes import Recipe, to_yaml
+from merges.recipes import Recipe
 from merges.running.whole import CONFIG, INDEX, Checkpoint, is_float
 from merges.running.writing import STORED, header_bytes
 
@@ -84,9 +84,9 @@ class WholeResult:
             self.write(name, first, raw)
             first += len(raw) // self._places[name].itemsize
 
-    def put_beside(self, base: Path, heads: Mapping[str, bytes]) -> None:
-        """Recipe, heads, and for a checkpoint the base's configuration and tokenizer."""
-        files: dict[str, bytes] = {"recipe.yaml": to_yaml(self._recipe).encode(), **heads}
+    def put_beside(self, base: Path, more: Mapping[str, bytes]) -> None:
+        """Recipe and heads as given, and for a checkpoint the base's configuration and tokenizer."""
+        files = dict(more)
         if self._recipe.output.form == "checkpoint":
             for path in sorted(base.iterdir()):
                 if path.suffix in COPIED and path.name not in (INDEX, CONFIG) and path.is_file():

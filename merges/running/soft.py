@@ -30,8 +30,7 @@ def routing_files(recipe: Recipe, adapters: Sequence[Adapter]) -> dict[str, byte
         raise RecipeError([Problem("inputs", "error", message)])
     experts = [
         {
-            "name": adapter.name,
-            "sha256": adapter.sha256,
+            **adapter.said,
             "ranks": {site.module: adapter.rank(site) for site in sorted(adapter.sites)},
         }
         for adapter in adapters

@@ -20,16 +20,18 @@ def run(
     *,
     base: Path | None = None,
     scratch: Path | None = None,
+    written: Recipe | None = None,
 ) -> MergeReport:
     """Merge `inputs` (in the order of the recipe's inputs) by `recipe` into the new folder `output`.
 
     `base` is the base's folder, needed for a checkpoint. `progress(done, total, text)` may raise to stop; nothing is
     written then. What is done is kept in `scratch`, where given, and used again after the process was killed. Equal
-    recipes and inputs give equal bytes. Raises RecipeError (everything wrong with the inputs, in sentences),
+    recipes and inputs give equal bytes. The result's files hold `written`, where given, instead of the recipe: the same
+    with other names (an input's is its `alias`). Raises RecipeError (everything wrong with the inputs, in sentences),
     Cancelled, FileExistsError.
     """
     if not recipe.whole:
-        return merge_adapters(recipe, inputs, output, progress, scratch)
+        return merge_adapters(recipe, inputs, output, progress, scratch, written or recipe)
     if base is None:
         raise RecipeError([Problem("base", "error", "A checkpoint needs the base it is made from. Name it as base.")])
-    return merge_checkpoints(recipe, inputs, base, output, progress, scratch)
+    return merge_checkpoints(recipe, inputs, base, output, progress, scratch, written or recipe)

@@ -18,7 +18,10 @@ ROUTED = (
 
 
 def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, trials: list[dict[str, Any]]) -> str:
-    """README.md of the result: front matter for the ecosystem, then what was merged and how well it was kept."""
+    """README.md of the result: front matter for the ecosystem, then what was merged and how well it was kept.
+
+    `recipe` is the one that the result's files hold: what has no name there has none here.
+    """
     front = {
         "base_model": _base(inputs, recipe),
         "base_model_relation": "merge",
@@ -37,7 +40,7 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, 
         f"| {_noun(recipe).removesuffix('s')} | revision | weight |",
         "| --- | --- | ---: |",
         *(
-            f"| {item.name} | `{item.commit.short}` | {entry.weight:g} |"
+            f"| {entry.adapter} | {f'`{item.commit.short}`' if entry.adapter == item.name else ''} | {entry.weight:g} |"
             for item, entry in zip(inputs, recipe.inputs, strict=True)
         ),
         "",
@@ -62,8 +65,10 @@ def merge_card(merge: Merge, inputs: list[Pinned], report: Any, recipe: Recipe, 
 
 
 def _base(inputs: list[Pinned], recipe: Recipe) -> str:
+    if recipe.base is not None:
+        return recipe.base.model if "/" in recipe.base.model else ""
     facts = facts_of(inputs[0]) or {}
-    return recipe.base.model if recipe.base else str(facts.get("base") or facts.get("base_model", ""))
+    return str(facts.get("base") or facts.get("base_model", ""))
 
 
 def _noun(recipe: Recipe) -> str:

@@ -17,6 +17,7 @@ from hub.rights import Denied
 from merges.methods import DEFAULT, METHODS
 from merges.models import Merge, MergeComparison
 from merges.recipes import Problem, Recipe, RecipeError, fingerprint, lint, parse
+from merges.work.discretion import Progress
 from merges.work.merge_run import is_adapter_file, scratch_of, still_readable, told_faults
 from merges.work.merging import ask_for_merge
 from merges.work.subjects import BadRequest, Pinned, base_of, merge_facts, pin
@@ -162,8 +163,9 @@ def judged_tasks(
 
 
 def tune(
-    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path, running: Running, scratch: Path
-) -> tuple[Recipe, list[dict[str, Any]]]:
+    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path, running: Running, scratch: Path,
+    progress: Progress,
+) -> tuple[Recipe, list[dict[str, Any]]]:  # fmt: skip
     """The recipe with λ or weights chosen on its tasks' validation examples, and every trial."""
     from dataclasses import replace
 
@@ -174,7 +176,7 @@ def tune(
     tasks, _ = judged_tasks(names, pinned, inputs, running, scratch, recipe.select.examples, 0)
     place = scratch / f"tuning-{fingerprint(recipe)[:12]}"
     place.mkdir(exist_ok=True)
-    chosen, trials = Comparison(base, inputs, tasks, place, running.progress).tune(recipe)
+    chosen, trials = Comparison(base, inputs, tasks, place, progress).tune(recipe)
     return replace(chosen, select=recipe.select), [trial.told() for trial in trials]
 
 

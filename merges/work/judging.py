@@ -31,7 +31,7 @@ from merges.evaluation import items as item_files
 from merges.evaluation.harness import EvaluationFault, EvaluationResult, EvaluationSettings, LocalTask, Panel
 from merges.evaluation.lm_eval import OutsideScore
 from merges.evaluation.metrics import wilson_interval
-from merges.models import Evaluation
+from merges.models import Evaluation, Merge
 from merges.work import lm_eval_run, pairing
 from merges.work.evaluating import shown_task
 
@@ -259,8 +259,11 @@ def head_for(row: Evaluation, files: dict[str, Path]) -> Path | None:
     if not heads:
         return None
     taught = Lineage.objects.filter(parent=row.task, relation=Relation.TAUGHT_ON).select_related("child__owner")
+    merge = Merge.objects.filter(repo=row.subject, result_sha=row.subject_sha).first()
+    aliases = {name: alias for alias, name in merge.report.get("aliases", {}).items()} if merge else {}
     for line in taught:
-        path = f"heads/{line.child.owner.name}--{line.child.name}.safetensors"
+        name = line.child.full_name
+        path = f"heads/{aliases.get(name, name).replace('/', '--')}.safetensors"
         if path in heads:
             return heads[path]
     known = ", ".join(sorted(Path(path).stem.replace("--", "/") for path in heads))

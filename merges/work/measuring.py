@@ -16,6 +16,7 @@ from hub.jobs.queue import enqueue
 from hub.jobs.running import JobFailed, Running
 from hub.repos.models import Commit, Kind, Repo
 from hub.rights import Denied
+from merges.work.discretion import discretion_about
 from merges.work.merge_run import is_adapter_file, publish_folder, scratch_of, told_faults
 from merges.work.subjects import BadRequest, Pinned, base_of, facts_of, pin
 from merges.work.tasks import drawn, load_task, task_of
@@ -77,12 +78,11 @@ def run(running: Running) -> dict[str, Any]:
     if repo is None or commit is None:
         raise JobFailed("The adapter is no longer there for you.")
     subject = Pinned(repo, commit)
-    with scratch_of(running) as scratch, told_faults():
+    discretion = discretion_about(repo, tasks=[asked["task"]])
+    with scratch_of(running) as scratch, told_faults(discretion):
         try:
-            base, task = (
-                base_of(subject, actor),
-                pin(asked["task"], actor, kinds=(Kind.TASK,), revision=asked["task_sha"]),
-            )
+            base = base_of(subject, actor)
+            task = pin(asked["task"], actor, kinds=(Kind.TASK,), revision=asked["task_sha"])
         except BadRequest as error:
             raise JobFailed(str(error)) from error
         running.progress(0, 1, "Fetching the files")
@@ -95,13 +95,9 @@ def run(running: Running) -> dict[str, Any]:
             target = folders["result"] / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        message = f"Statistics ({', '.join(asked['kinds'])}) for merging, on {_shown(task)}"
+        message = f"Statistics ({', '.join(asked['kinds'])}) for merging, on {discretion.name(task.name)}"
         made = publish_folder(running, repo, folders["result"], message, lambda _commit: None)
     return {"commit": made.sha, "files": sorted(files), "bytes": sum(map(len, files.values()))}
-
-
-def _shown(task: Pinned) -> str:
-    return "a private task" if task.repo.private else task.name
 
 
 def _measured(folders: dict[str, Any], task: Any, asked: dict[str, Any], running: Running) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from hub.repos.commits import Conflict, commit
 from hub.repos.models import Commit, Kind
 from hub.rights import Denied
 from merges.models import Merge
-from merges.recipes import Recipe, RecipeError, parse
+from merges.recipes import Recipe, RecipeError, fingerprint, parse, to_dict
 from merges.work import cards
+from merges.work.discretion import Discretion, Progress, discretion_of
 from merges.work.subjects import BadRequest, Pinned, pin, weights_sha256
 
 TRIES_ON_A_MOVING_BRANCH = 5
@@ -41,16 +43,19 @@ def register_merged(listener: Callable[[Merge], None]) -> None:
 def run(running: Running) -> dict[str, Any]:
     """Merge and publish. What was done before the worker was lost is used again. Raises JobFailed with a sentence."""
     merge = Merge.objects.select_related("repo__owner", "owner", "job").get(job=running.job)
-    with scratch_of(running) as scratch, told_faults():
-        recipe, pinned, inputs, base = fetch(parse(merge.recipe), running, scratch)
+    discretion = discretion_of(merge)
+    with scratch_of(running) as scratch, told_faults(discretion):
+        progress = discretion.progress(running.progress)
+        recipe, pinned, inputs, base = fetch(parse(merge.recipe), running, scratch, progress)
         require_room(recipe, inputs, base, scratch)
-        chosen, trials = _tuned(recipe, pinned, inputs, base, running, scratch)
-        report = _merge(chosen, inputs, base, running, scratch)
+        chosen, trials = _tuned(recipe, pinned, inputs, base, running, scratch, progress)
+        report = _merge(chosen, inputs, base, scratch, progress, discretion)
         output = scratch / "result"
         if chosen.declared.routed and chosen.select is not None and base is not None:
-            report.manifest["router"] = _taught(chosen, pinned, inputs, base, running, scratch)
-        (output / "README.md").write_text(cards.merge_card(merge, pinned, report, chosen, trials))
-        head = _publish(running, merge, output, pinned, report, {"trials": trials} if trials else {})
+            report.manifest["router"] = _taught(chosen, pinned, inputs, base, running, scratch, progress)
+        said = discretion.recipe(chosen)
+        (output / "README.md").write_text(cards.merge_card(merge, pinned, report, said, trials))
+        head = _publish(running, merge, output, pinned, report, said, _for_the_row(chosen, said, trials))
     return {"commit": head.sha, "repo": merge.repo.full_name, "seconds": round(report.seconds, 3)}
 
 
@@ -80,16 +85,24 @@ def _sweep(root: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _for_the_row(chosen: Recipe, said: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the Merge keeps beside the report's own words: the full recipe, which `showing` cuts for each reader."""
+    named = {one.adapter: other.adapter for one, other in zip(said.inputs, chosen.inputs, strict=True) if one != other}
+    more = {"trials": trials} if trials else {}
+    return more | {"recipe": to_dict(chosen), "fingerprint": fingerprint(chosen), "aliases": named}
+
+
 @contextmanager
-def told_faults() -> Iterator[None]:
-    """What the pure rooms raise, as the job's end with a sentence."""
+def told_faults(discretion: Discretion | None = None) -> Iterator[None]:
+    """What the pure rooms raise, as the job's end with a sentence that names nothing it must not."""
     from adapters.runtime.errors import RuntimeFault
     from merges.running.report import Cancelled as MergeCancelled
 
+    say = discretion.text if discretion else str
     try:
         yield
-    except (RecipeError, RuntimeFault) as error:
-        raise JobFailed(str(error)) from error
+    except (RecipeError, RuntimeFault, JobFailed) as error:
+        raise JobFailed(say(str(error))) from error
     except MergeCancelled as error:
         raise (error.__cause__ if isinstance(error.__cause__, LostLease) else Cancelled()) from error
     except OSError as error:
@@ -98,13 +111,15 @@ def told_faults() -> Iterator[None]:
         raise JobFailed("The worker's disk is full. Ask the operator for room, or merge into an adapter.") from error
 
 
-def fetch(recipe: Recipe, running: Running, scratch: Path) -> tuple[Recipe, list[Pinned], list[Any], Path | None]:
+def fetch(
+    recipe: Recipe, running: Running, scratch: Path, progress: Progress
+) -> tuple[Recipe, list[Pinned], list[Any], Path | None]:
     """The inputs as the owner may read them now, in local folders, and the base if the recipe has one."""
     from merges.running import LocalAdapter
 
     pinned, inputs = [], []
     for number, entry in enumerate(recipe.inputs):
-        running.progress(0, 1, f"Fetching {entry.adapter}")
+        progress(0, 1, f"Fetching {entry.adapter}")
         item = still_readable(entry.adapter, entry.revision, running.actor, entry.whole)
         folder = scratch / f"input-{number}"
         local.materialise(item.repo, item.commit, folder, is_checkpoint_file if entry.whole else is_adapter_file)
@@ -112,7 +127,7 @@ def fetch(recipe: Recipe, running: Running, scratch: Path) -> tuple[Recipe, list
         inputs.append(LocalAdapter(entry.adapter, folder, weights_sha256(item) if entry.whole else None))
     base = None
     if recipe.base is not None and (recipe.whole or recipe.select is not None):
-        running.progress(0, 1, f"Fetching {recipe.base.model}")
+        progress(0, 1, f"Fetching {recipe.base.model}")
         ground = still_readable(recipe.base.model, recipe.base.revision, running.actor, True)
         base = scratch / "base"
         local.materialise(ground.repo, ground.commit, base)
@@ -149,28 +164,33 @@ def require_room(recipe: Recipe, inputs: list[Any], base: Path | None, scratch: 
 
 
 def _tuned(
-    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path | None, running: Running, scratch: Path
-) -> tuple[Recipe, list[dict[str, Any]]]:
+    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path | None, running: Running, scratch: Path,
+    progress: Progress,
+) -> tuple[Recipe, list[dict[str, Any]]]:  # fmt: skip
     """λ or weights chosen on the validation examples the recipe names; the recipe as it is where it names none."""
     if recipe.select is None or base is None:
         return recipe, []
     from merges.work.comparing import tune
 
-    return tune(recipe, pinned, inputs, base, running, scratch)
+    return tune(recipe, pinned, inputs, base, running, scratch, progress)
 
 
-def _merge(recipe: Recipe, inputs: list[Any], base: Path | None, running: Running, scratch: Path) -> Any:
+def _merge(
+    recipe: Recipe, inputs: list[Any], base: Path | None, scratch: Path, progress: Progress, discretion: Discretion
+) -> Any:
     from merges.running import run as run_recipe
 
     output = scratch / "result"
     shutil.rmtree(output, ignore_errors=True)
     pieces = scratch / f"pieces-{_short(recipe)}"
-    return run_recipe(recipe, inputs, output, running.progress, base=base, scratch=pieces)
+    said = [replace(item, alias=alias) for item, alias in zip(inputs, discretion.inputs(recipe), strict=True)]
+    return run_recipe(recipe, said, output, progress, base=base, scratch=pieces, written=discretion.recipe(recipe))
 
 
 def _taught(
-    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path, running: Running, scratch: Path
-) -> dict[str, Any]:
+    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path, running: Running, scratch: Path,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
     """The router taught on the validation examples of the recipe's tasks; what is said of it."""
     from merges.running.learning import RoutedTask, learn_router
     from merges.work.comparing import judged_tasks
@@ -179,18 +199,17 @@ def _taught(
     names: list[tuple[str, str | None]] = [(name, None) for name in recipe.select.tasks]
     tasks, _ = judged_tasks(names, pinned, inputs, running, scratch, recipe.select.examples, 0)
     routed = [RoutedTask(task.head, task.validation) for task in tasks]
-    return learn_router(base, scratch / "result", routed, running.progress)
+    return learn_router(base, scratch / "result", routed, progress)
 
 
 def _short(recipe: Recipe) -> str:
-    from merges.recipes import fingerprint
-
     return fingerprint(recipe)[:16]
 
 
 def _publish(
-    running: Running, merge: Merge, output: Path, pinned: list[Pinned], report: Any, more: dict[str, Any]
-) -> Commit:
+    running: Running, merge: Merge, output: Path, pinned: list[Pinned], report: Any, said: Recipe,
+    more: dict[str, Any],
+) -> Commit:  # fmt: skip
     """Commit the result, with its lineage and report, in the one transaction that also fences the job."""
 
     def remember(made: Commit) -> None:
@@ -203,7 +222,7 @@ def _publish(
         for listener in _merged:
             listener(merge)
 
-    message = f"Merge {', '.join(item.name for item in pinned)} by {merge.recipe['merge_method']}"
+    message = f"Merge {', '.join(entry.adapter for entry in said.inputs)} by {said.method}"
     return publish_folder(running, merge.repo, output, message, remember)
 
 

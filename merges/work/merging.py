@@ -42,7 +42,7 @@ def linted(actor: Actor, raw: dict[str, Any] | str) -> dict[str, Any]:
 def ask_for_merge(*, actor: Actor, raw: dict[str, Any] | str, target: str, private: bool | None = None) -> Merge:
     """Queue a merge whose result goes to the repo `target` (made if it is not there).
 
-    Inputs are pinned to their commits of now. The result is private if any input is.
+    Inputs are pinned to their commits of now. The result is private if any input, or the base it is made into, is.
     Raises RecipeError (everything that speaks against it), BadRequest, Denied, ValidationError.
     """
     recipe, pinned, problems = look_at(actor, raw)
@@ -51,14 +51,15 @@ def ask_for_merge(*, actor: Actor, raw: dict[str, Any] | str, target: str, priva
         raise RecipeError(errors)
     if actor.account is None:
         raise Denied("Sign in first.")
-    grounds = _grounds(actor, recipe, pinned)
+    base = _ground(actor, recipe, pinned)
+    grounds = {"base": {"model": base.name, "revision": base.commit.sha}} if base else {}
     for task in recipe.select.tasks if recipe.select else ():
         pin(task, actor, kinds=(Kind.TASK,))
-    hidden = any(item.repo.private for item in pinned)
+    hidden = any(item.repo.private for item in (*pinned, *([base] if base else [])))
     with transaction.atomic():
         repo = _target(actor, target, private=True if hidden else private)
         if hidden and not repo.private:
-            raise BadRequest(f"{repo.full_name} is public, but an input is private: choose a private repo.")
+            raise BadRequest(f"{repo.full_name} is public, but an input or the base is private: choose a private repo.")
         full = to_dict(recipe) | {"inputs": _pinned_inputs(recipe, pinned)} | grounds
         job = enqueue(
             "merges.merge",
@@ -82,15 +83,13 @@ def _pinned_inputs(recipe: Recipe, pinned: list[Pinned]) -> list[dict[str, Any]]
     ]
 
 
-def _grounds(actor: Actor, recipe: Recipe, pinned: list[Pinned]) -> dict[str, Any]:
+def _ground(actor: Actor, recipe: Recipe, pinned: list[Pinned]) -> Pinned | None:
     """The base, pinned, for a recipe that reads it. Raises BadRequest if this hub does not have it."""
     if not recipe.whole and recipe.select is None:
-        return {}
+        return None
     if recipe.base is not None:
-        base = pin(recipe.base.model, actor, kinds=(Kind.BASE,), revision=recipe.base.revision)
-    else:
-        base = base_of(pinned[0], actor)
-    return {"base": {"model": base.name, "revision": base.commit.sha}}
+        return pin(recipe.base.model, actor, kinds=(Kind.BASE,), revision=recipe.base.revision)
+    return base_of(pinned[0], actor)
 
 
 def _noun(recipe: Recipe) -> str:
