@@ -43,8 +43,7 @@ def materialise(
 
 def cached(blob: Blob) -> Path:
     """The local copy of a blob, fetched and hashed once. Raises WrongBytes, StoreError."""
-    cache = Path(settings.STATE) / "cache"
-    path = cache / blob.sha256[:2] / blob.sha256
+    cache, path = _cache(), _place(blob)
     if path.exists():
         os.utime(path)
         return path
@@ -57,6 +56,19 @@ def cached(blob: Blob) -> Path:
     finally:
         arriving.unlink(missing_ok=True)
     return path
+
+
+def at_hand(blob: Blob) -> bool:
+    """Is there a local copy already?"""
+    return _place(blob).exists()
+
+
+def _cache() -> Path:
+    return Path(settings.STATE) / "cache"
+
+
+def _place(blob: Blob) -> Path:
+    return _cache() / blob.sha256[:2] / blob.sha256
 
 
 def _link(source: Path, target: Path) -> None:

@@ -46,10 +46,19 @@ def measure(blob: Blob, running: Running, report: Callable[[int, int], None] | N
         )  # fmt: skip
 
 
+def tensor_hashes(sha256s: Iterable[str]) -> dict[str, dict[str, str]]:
+    """File hash → tensor name → sha256 of its bytes, for the files that have a manifest; one query."""
+    return _by_file(sha256s, "tensor__sha256")
+
+
 def keys(sha256s: Iterable[str]) -> dict[str, dict[str, str]]:
     """File hash → tensor name → tensor key, for the files that have a manifest; one query."""
+    return _by_file(sha256s, "tensor_id")
+
+
+def _by_file(sha256s: Iterable[str], what: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
     rows = Held.objects.filter(manifest__in=set(sha256s)).order_by("manifest_id", "position")
-    for sha256, name, key in rows.values_list("manifest_id", "name", "tensor_id"):
-        found[sha256][name] = key
+    for sha256, name, value in rows.values_list("manifest_id", "name", what):
+        found[sha256][name] = value
     return dict(found)

@@ -7,10 +7,10 @@ both to float32 without loss.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,20 +63,73 @@ def round_to(values: Array, dtype: str) -> Array:
     return np.where(np.isnan(single), single, rounded.view(np.float32))
 
 
+class Bytes(Protocol):
+    """A file wherever it is, open. Several threads may read at once."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many bytes. Raises FormatError for a file that ends before."""
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill the target with what lies at `offset`. Raises FormatError for a file that ends before."""
+
+    def laid_out(self, spans: Mapping[str, tuple[int, int]]) -> None:
+        """Learn where each tensor lies, (begin, end): most are read from begin to end, one after the other."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class LocalBytes:
+    """A file on this machine, by positional reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `Bytes`."""
+        whole = os.pread(self._descriptor, length, offset)
+        if len(whole) < length:
+            rest = bytearray(length - len(whole))
+            self.read_into(offset + len(whole), memoryview(rest))
+            whole += rest
+        return whole
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """See `Bytes`."""
+        while target:
+            done = os.preadv(self._descriptor, [target], offset)
+            if not done:
+                raise FormatError("truncated", "The file became shorter while it was read. Try again.")
+            target, offset = target[done:], offset + done
+
+    def laid_out(self, spans: Mapping[str, tuple[int, int]]) -> None:
+        """Nothing to prepare."""
+
+    def close(self) -> None:
+        """See `Bytes`."""
+        os.close(self._descriptor)
+
+
 class TensorFile:
     """An open safetensors file: its checked header, and values in chunks of bounded size.
 
     Use as a context manager. Raises FormatError on opening a file that breaks a rule.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, source: Path | Bytes) -> None:
+        self._bytes: Bytes = LocalBytes(source) if isinstance(source, Path) else source
         try:
-            self.size = os.fstat(self._descriptor).st_size
-            length = header_size(os.pread(self._descriptor, 8, 0), self.size)
-            self.header: Header = parse_header(self._read(8, length), self.size)
+            self.size = self._bytes.size
+            length = header_size(self._bytes.read(0, min(8, self.size)), self.size)
+            self.header: Header = parse_header(self._bytes.read(8, length), self.size)
+            start = self.header.data_start
+            tensors = self.header.tensors.items()
+            self._bytes.laid_out({name: (start + info.begin, start + info.end) for name, info in tensors})
         except BaseException:
-            os.close(self._descriptor)
+            self._bytes.close()
             raise
 
     def __enter__(self) -> TensorFile:
@@ -85,14 +138,14 @@ class TensorFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._bytes.close()
 
     def raw_chunks(self, name: str, elements: int = CHUNK_ELEMENTS) -> Iterator[bytes]:
         """The bytes of one tensor, at most `elements` elements at a time (an even number for sub-byte types)."""
         info = self.header.tensors[name]
         step = max(1, elements * BITS[info.dtype] // 8)
         for offset in range(info.begin, info.end, step):
-            yield self._read(self.header.data_start + offset, min(step, info.end - offset))
+            yield self._bytes.read(self.header.data_start + offset, min(step, info.end - offset))
 
     def chunks(self, name: str, elements: int = CHUNK_ELEMENTS) -> Iterator[Array]:
         """The values of one tensor as flat arrays of at most `elements` elements."""
@@ -103,7 +156,7 @@ class TensorFile:
     def read(self, name: str) -> Array:
         """One whole tensor in its shape; for small tensors, since all of it is in memory."""
         info = self.header.tensors[name]
-        raw = self._read(self.header.data_start + info.begin, info.nbytes)
+        raw = self._bytes.read(self.header.data_start + info.begin, info.nbytes)
         return decode(raw, info.dtype).reshape(info.shape)
 
     def read_rows(self, name: str, start: int, stop: int) -> Array:
@@ -111,7 +164,7 @@ class TensorFile:
         info = self.header.tensors[name]
         rows = info.shape[0] if len(info.shape) > 1 else 1
         row_bytes = info.nbytes // rows if rows else 0
-        raw = self._read(self.header.data_start + info.begin + start * row_bytes, (stop - start) * row_bytes)
+        raw = self._bytes.read(self.header.data_start + info.begin + start * row_bytes, (stop - start) * row_bytes)
         return decode(raw, info.dtype).reshape(stop - start, -1)
 
     def fill_rows(self, name: str, start: int, out: Array) -> None:
@@ -119,38 +172,21 @@ class TensorFile:
 
         float32 goes from the file straight into that memory. Raises FormatError as `decode` and for a short file.
         """
+        if not out.size:
+            return
         info = self.header.tensors[name]
         begin = self.header.data_start + info.begin + start * out.shape[1] * BITS[info.dtype] // 8
         if info.dtype == "F32":
-            self._read_into(begin, out.data.cast("B"))
+            self._bytes.read_into(begin, out.data.cast("B"))
         elif info.dtype == "BF16":
             # The bits come into the upper half of the memory and are copied out before they are spread over all of it.
             bits = out.reshape(-1).view(np.uint16)[out.size :]
-            self._read_into(begin, bits.data.cast("B"))
+            self._bytes.read_into(begin, bits.data.cast("B"))
             np.left_shift(bits.astype(np.uint32), np.uint32(16), out=out.reshape(-1).view(np.uint32))
         else:
-            np.copyto(out, decode(self._read(begin, out.size * BITS[info.dtype] // 8), info.dtype).reshape(out.shape))
-
-    def _read_into(self, offset: int, target: memoryview) -> None:
-        while target:
-            done = os.preadv(self._descriptor, [target], offset)
-            if not done:
-                raise FormatError("truncated", "The file became shorter while it was read. Try again.")
-            target, offset = target[done:], offset + done
-
-    def _read(self, offset: int, length: int) -> bytes:
-        whole = os.pread(self._descriptor, length, offset)
-        if len(whole) == length:
-            return whole
-        parts = []
-        while length:
-            part = os.pread(self._descriptor, length, offset)
-            if not part:
-                raise FormatError("truncated", "The file became shorter while it was read. Try again.")
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return b"".join(parts)
+            np.copyto(
+                out, decode(self._bytes.read(begin, out.size * BITS[info.dtype] // 8), info.dtype).reshape(out.shape)
+            )
 
 
 def _float8_table(exponent_bits: int, bias: int, infinities: bool) -> npt.NDArray[np.float32]:

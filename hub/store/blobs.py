@@ -9,8 +9,9 @@ import hashlib
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -47,6 +48,17 @@ def read_range(blob: Blob, start: int, end: int) -> bytes:
     if blob.whole:
         return objects.read_range(blob.key, start, min(end, blob.size))
     return b"".join(stream(blob, start, end))
+
+
+def range_reader(blob: Blob) -> Callable[[int, memoryview], None] | None:
+    """Fills memory with what lies at a place of a file, from any thread; None for one that has to be rebuilt.
+
+    What is in chunks is checked by their hashes; of what is whole no part can be, so its reader should know hashes.
+    The function raises StoreError.
+    """
+    if blob.whole:
+        return partial(objects.read_into, blob.key)
+    return chunked.range_reader(blob) if blob.xet_hash else None
 
 
 def store_bytes(data: bytes) -> Blob:

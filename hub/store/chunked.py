@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -84,6 +84,34 @@ def rebuild(terms: Sequence[FileTerm], first: int, last: int, *, just_sent: bool
                 raise Damaged(f"A stored chunk has changed: {error}") from error
     if left:
         raise Damaged("The stored chunks of this file are fewer than it has bytes.")
+
+
+def range_reader(blob: Blob) -> Callable[[int, memoryview], None]:
+    """Fills memory with what lies at a place of a file in chunks, each checked by its hash.
+
+    All that the database knows of it is read at once, so that any thread may call it without a connection of its own.
+    """
+    terms = terms_of(blob)
+    tables = {key: table_of(key) for key in {term.xorb for term in terms}}
+    addresses = {row.pk: row.key for row in Xorb.objects.only("hash").filter(pk__in=tables)}
+
+    def read_into(start: int, target: memoryview) -> None:
+        plan = planning.plan(terms, tables, start, start + len(target))
+        skip = plan.skip
+        for term in plan.terms:
+            body = objects.read_range(addresses[term.xorb], *tables[term.xorb].body_range(term.start, term.end))
+            try:
+                for data in xorbs.unpack(body, tables[term.xorb], term.start, term.end):
+                    data, skip = data[skip:], 0
+                    data = data[: len(target)]
+                    target[: len(data)] = data
+                    target = target[len(data) :]
+            except FormatError as error:
+                raise Damaged(f"A stored chunk has changed: {error}") from error
+        if target:
+            raise Damaged("The stored chunks of this file are fewer than it has bytes.")
+
+    return read_into
 
 
 class _Tables(dict[int, xorbs.Table]):

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 
 CHUNK = 1024 * 1024
+TRIES = 3
 
 
 class StoreError(Exception):
@@ -151,6 +152,26 @@ def read_range(key: str, start: int, end: int) -> bytes:
     with _store_errors(key):
         answer = _s3().get_object(Bucket=settings.S3_BUCKET, Key=key, Range=f"bytes={start}-{end - 1}")
         return bytes(answer["Body"].read())
+
+
+def read_into(key: str, start: int, target: memoryview) -> None:
+    """Fill the target with what lies at `start`, going on where a connection broke. Raises as `read_range`."""
+    for left in reversed(range(TRIES)):
+        try:
+            with _store_errors(key):
+                body = _s3().get_object(
+                    Bucket=settings.S3_BUCKET, Key=key, Range=f"bytes={start}-{start + len(target) - 1}"
+                )["Body"]
+                while target and (got := body.readinto(target[:CHUNK])):
+                    target, start = target[got:], start + got
+        except ObjectMissing:
+            raise
+        except StoreError:
+            if not left:
+                raise
+        if not target:
+            return
+    raise StoreError(f"The object {key} ends before its time.")
 
 
 def stream(key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:

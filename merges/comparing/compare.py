@@ -160,7 +160,7 @@ class Comparison:
     def _merged(self, recipe: Recipe) -> tuple[Path, MergeReport]:
         self._runs += 1
         output = self.scratch / f"merge-{self._runs}"
-        report = run(recipe, self.inputs, output, lambda *_: None, base=self.base)
+        report = run(recipe, self.inputs, output, lambda *_: None, base=LocalAdapter("base", self.base))
         return output, report
 
     def _verdicts(self, folder: Path, shown: str, validation: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,6 +23,7 @@ from adapters.formats.values import Array, TensorFile
 from merges.methods.declaration import Statistics
 from merges.methods.deltas import Delta, Dense, LowRank
 from merges.recipes import Problem, RecipeError
+from merges.running.ahead import Remote
 from merges.running.sidecars import Sidecars, open_sidecars
 
 WEIGHTS = "adapter_model.safetensors"
@@ -54,13 +55,21 @@ class LocalAdapter:
     """The files of an adapter, or of a whole checkpoint, in a folder; `name` is owner/name.
 
     `sha256` is that of a checkpoint's weights where the caller knows it, which saves reading them once more. Where the
-    name is not for everybody, the result's files say `alias` instead, and not which weights they are.
+    name is not for everybody, the result's files say `alias` instead, and not which weights they are. `remote` are
+    weights by file name that are not in the folder.
     """
 
     name: str
     folder: Path
     sha256: str | None = None
     alias: str = ""
+    remote: Mapping[str, Remote] = field(default_factory=dict)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all its weights."""
+        near = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+        return near + sum(file.size for file in self.remote.values())
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,13 @@ Input = Checkpoint | Adapter
 def merge_checkpoints(
     recipe: Recipe,
     inputs: Sequence[LocalAdapter],
-    base: Path,
+    base: LocalAdapter,
     output: Path,
     progress: Progress,
     scratch: Path | None,
     written: Recipe,
 ) -> MergeReport:
-    """Merge `inputs` into the base in folder `base`; arguments and errors as `merges.running.run`.
+    """Merge `inputs` into `base`; arguments and errors as `merges.running.run`.
 
     Form `checkpoint` writes the base's files with merged weights, `delta` only θ* − θ₀ of what changed.
     """
@@ -66,7 +66,7 @@ def merge_checkpoints(
             if scratch is None:
                 result.discard()
             raise
-        told = _finish(work, result, journal, names, base, inputs, written)
+        told = _finish(work, result, journal, names, base.folder, inputs, written)
         result.publish(output)
     return _report(told, journal, work, result, warnings, started)
 
@@ -82,7 +82,7 @@ def _opened(
     for position, (entry, local) in enumerate(zip(recipe.inputs, inputs, strict=True)):
         place = f"inputs[{position}]"
         if entry.whole:
-            opened.append(open_checkpoint(local.name, local.folder, place, open_files, local.sha256))
+            opened.append(open_checkpoint(local.name, local, place, open_files))
         else:
             opened.append(read_adapter(local, place, open_files))
     problems = lint(recipe, [item.facts if isinstance(item, Adapter) else {"sha256": item.sha256} for item in opened])

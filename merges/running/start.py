@@ -18,13 +18,13 @@ def run(
     output: Path,
     progress: Progress,
     *,
-    base: Path | None = None,
+    base: LocalAdapter | None = None,
     scratch: Path | None = None,
     written: Recipe | None = None,
 ) -> MergeReport:
     """Merge `inputs` (in the order of the recipe's inputs) by `recipe` into the new folder `output`.
 
-    `base` is the base's folder, needed for a checkpoint. `progress(done, total, text)` may raise to stop; nothing is
+    `base` are the base's files, needed for a checkpoint. `progress(done, total, text)` may raise to stop; nothing is
     written then. What is done is kept in `scratch`, where given, and used again after the process was killed. Equal
     recipes and inputs give equal bytes. The result's files hold `written`, where given, instead of the recipe: the same
     with other names (an input's is its `alias`). Raises RecipeError (everything wrong with the inputs, in sentences),

@@ -19,6 +19,7 @@ from adapters.formats.safetensors_header import Header, TensorInfo, join_headers
 from adapters.formats.values import FLOATING, Array, TensorFile
 from merges.methods.deltas import placed
 from merges.recipes import Problem, RecipeError
+from merges.running.adapters import LocalAdapter
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 MAX_INDEX_BYTES = 32 << 20
@@ -137,16 +138,15 @@ class Scaled:
         return result
 
 
-def open_checkpoint(
-    name: str, folder: Path, place: str, open_files: ExitStack, sha256: str | None = None
-) -> Checkpoint:
+def open_checkpoint(name: str, local: LocalAdapter, place: str, open_files: ExitStack) -> Checkpoint:
     """Open every shard of a checkpoint. Raises RecipeError naming `place` for files that are missing or unreadable.
 
-    `sha256` of all its weights, in the order of their names, is worked out unless the caller knows it.
+    The sha256 of all its weights, in the order of their names, is worked out unless the caller knows it.
     """
+    folder, sha256 = local.folder, local.sha256
     try:
-        paths = [folder / file for file in _shards(folder, name, place)]
-        files = {path.name: open_files.enter_context(TensorFile(path)) for path in paths}
+        shards = _shards(local, name, place)
+        files = {file: open_files.enter_context(TensorFile(local.remote.get(file, folder / file))) for file in shards}
         config = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     except FileNotFoundError as error:
         _refuse(place, f"{name}: {Path(str(error.filename)).name} is missing. Upload all files of the checkpoint.")
@@ -156,8 +156,8 @@ def open_checkpoint(
         _refuse(place, f"{name}: {error}")
     if sha256 is None:
         digest = hashlib.sha256()
-        for path in paths:
-            with path.open("rb") as file:
+        for shard in shards:
+            with (folder / shard).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         sha256 = digest.hexdigest()
     holder = {tensor: file for file in files.values() for tensor in file.header.tensors}
@@ -169,8 +169,9 @@ def is_float(info: TensorInfo) -> bool:
     return info.dtype in FLOATING
 
 
-def _shards(folder: Path, name: str, place: str) -> list[str]:
-    if (folder / WEIGHTS).is_file():
+def _shards(local: LocalAdapter, name: str, place: str) -> list[str]:
+    folder = local.folder
+    if WEIGHTS in local.remote or (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     if not (folder / INDEX).is_file():
         _refuse(place, f"{name} has no {WEIGHTS} and no {INDEX}: it is not a checkpoint that can be merged.")

@@ -72,13 +72,13 @@ def try_starts(
     return trials
 
 
-def combine(inputs: Mapping[str, Path], weights: Sequence[float], rank: int, base: Path, output: Path) -> Path:
+def combine(inputs: Mapping[str, Path], weights: Sequence[float], rank: int, output: Path) -> Path:
     """Σ wᵢΔWᵢ of LoRA adapters at one rank, written to `output`, to begin from. Raises RecipeError."""
     recipe = parse({
         "merge_method": "task_arithmetic", "parameters": {"lambda": 1.0}, "output": {"form": "rank", "rank": rank},
         "inputs": [{"adapter": name, "weight": weight} for name, weight in zip(inputs, weights, strict=True)],
     })  # fmt: skip
-    run(recipe, [LocalAdapter(name, folder) for name, folder in inputs.items()], output, silent, base=base)
+    run(recipe, [LocalAdapter(name, folder) for name, folder in inputs.items()], output, silent)
     return output
 
 
@@ -104,7 +104,7 @@ def search_combination(
         weights = [entry.weight for entry in recipe.inputs]
         number = len(scored)
         progress(number, tries, f"Trying weights {', '.join(f'{weight:.2f}' for weight in weights)}")
-        folder = combine(inputs, weights, settings.rank, base, scratch / f"tried-{number}")
+        folder = combine(inputs, weights, settings.rank, scratch / f"tried-{number}")
         runtime.attach("tried", folder)
         try:
             right, n = _score(runtime, "tried", examples, validation, labels, settings)

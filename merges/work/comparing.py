@@ -18,7 +18,8 @@ from merges.methods import DEFAULT, METHODS
 from merges.models import Merge, MergeComparison
 from merges.recipes import Problem, Recipe, RecipeError, fingerprint, lint, parse
 from merges.work.discretion import Progress
-from merges.work.merge_run import is_adapter_file, scratch_of, still_readable, told_faults
+from merges.work.fetching import is_adapter_file, still_readable
+from merges.work.merge_run import scratch_of, told_faults
 from merges.work.merging import ask_for_merge
 from merges.work.subjects import BadRequest, Pinned, base_of, merge_facts, pin
 from merges.work.tasks import load_task, task_of, taught_on

@@ -6,33 +6,31 @@ import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from adapters.catalog import local
 from adapters.models import Lineage, Relation
-from hub.accounts.actor import Actor
 from hub.jobs.models import Job, State
 from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
 from hub.repos import trees
 from hub.repos.changes import Change, DeleteFolder, OnDisk, Put
 from hub.repos.commits import Conflict, commit
-from hub.repos.models import Commit, Kind
+from hub.repos.models import Commit
 from hub.rights import Denied
 from merges.models import Merge
 from merges.recipes import Recipe, RecipeError, fingerprint, parse, to_dict
 from merges.work import cards
 from merges.work.discretion import Discretion, Progress, discretion_of
-from merges.work.subjects import BadRequest, Pinned, pin, weights_sha256
+from merges.work.fetching import fetch
+from merges.work.subjects import Pinned
 
 TRIES_ON_A_MOVING_BRANCH = 5
 STALE_SECONDS = 7 * 24 * 3600
 _merged: list[Callable[[Merge], None]] = []
-FILES = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
 
 
 def register_merged(listener: Callable[[Merge], None]) -> None:
@@ -44,15 +42,17 @@ def run(running: Running) -> dict[str, Any]:
     """Merge and publish. What was done before the worker was lost is used again. Raises JobFailed with a sentence."""
     merge = Merge.objects.select_related("repo__owner", "owner", "job").get(job=running.job)
     discretion = discretion_of(merge)
-    with scratch_of(running) as scratch, told_faults(discretion):
+    with scratch_of(running) as scratch, told_faults(discretion), ExitStack() as done:
         progress = discretion.progress(running.progress)
-        recipe, pinned, inputs, base = fetch(parse(merge.recipe), running, scratch, progress)
+        recipe = parse(merge.recipe)
+        fetched = fetch(recipe, running.actor, scratch, progress, done)
+        pinned, inputs, base = fetched.pinned, fetched.inputs, fetched.base
         require_room(recipe, inputs, base, scratch)
         chosen, trials = _tuned(recipe, pinned, inputs, base, running, scratch, progress)
         report = _merge(chosen, inputs, base, scratch, progress, discretion)
         output = scratch / "result"
         if chosen.declared.routed and chosen.select is not None and base is not None:
-            report.manifest["router"] = _taught(chosen, pinned, inputs, base, running, scratch, progress)
+            report.manifest["router"] = _taught(chosen, pinned, inputs, base.folder, running, scratch, progress)
         said = discretion.recipe(chosen)
         (output / "README.md").write_text(cards.merge_card(merge, pinned, report, said, trials))
         head = _publish(running, merge, output, pinned, report, said, _for_the_row(chosen, said, trials))
@@ -95,13 +95,14 @@ def _for_the_row(chosen: Recipe, said: Recipe, trials: list[dict[str, Any]]) -> 
 @contextmanager
 def told_faults(discretion: Discretion | None = None) -> Iterator[None]:
     """What the pure rooms raise, as the job's end with a sentence that names nothing it must not."""
+    from adapters.formats.errors import FormatError
     from adapters.runtime.errors import RuntimeFault
     from merges.running.report import Cancelled as MergeCancelled
 
     say = discretion.text if discretion else str
     try:
         yield
-    except (RecipeError, RuntimeFault, JobFailed) as error:
+    except (RecipeError, RuntimeFault, FormatError, JobFailed) as error:
         raise JobFailed(say(str(error))) from error
     except MergeCancelled as error:
         raise (error.__cause__ if isinstance(error.__cause__, LostLease) else Cancelled()) from error
@@ -111,52 +112,11 @@ def told_faults(discretion: Discretion | None = None) -> Iterator[None]:
         raise JobFailed("The worker's disk is full. Ask the operator for room, or merge into an adapter.") from error
 
 
-def fetch(
-    recipe: Recipe, running: Running, scratch: Path, progress: Progress
-) -> tuple[Recipe, list[Pinned], list[Any], Path | None]:
-    """The inputs as the owner may read them now, in local folders, and the base if the recipe has one."""
-    from merges.running import LocalAdapter
-
-    pinned, inputs = [], []
-    for number, entry in enumerate(recipe.inputs):
-        progress(0, 1, f"Fetching {entry.adapter}")
-        item = still_readable(entry.adapter, entry.revision, running.actor, entry.whole)
-        folder = scratch / f"input-{number}"
-        local.materialise(item.repo, item.commit, folder, is_checkpoint_file if entry.whole else is_adapter_file)
-        pinned.append(item)
-        inputs.append(LocalAdapter(entry.adapter, folder, weights_sha256(item) if entry.whole else None))
-    base = None
-    if recipe.base is not None and (recipe.whole or recipe.select is not None):
-        progress(0, 1, f"Fetching {recipe.base.model}")
-        ground = still_readable(recipe.base.model, recipe.base.revision, running.actor, True)
-        base = scratch / "base"
-        local.materialise(ground.repo, ground.commit, base)
-    return recipe, pinned, inputs, base
-
-
-def still_readable(name: str, revision: str | None, actor: Actor, whole: bool) -> Pinned:
-    """The repo at its pinned commit, with the rights of now. Raises JobFailed if it is gone or hidden."""
-    try:
-        return pin(name, actor, kinds=(Kind.BASE if whole else Kind.ADAPTER,), revision=revision)
-    except BadRequest as error:
-        raise JobFailed(f"An input is no longer there for you: {error}") from error
-
-
-def is_adapter_file(path: str) -> bool:
-    """What a merge reads of an adapter."""
-    return path in FILES or path.startswith(("heads/", "statistics/"))
-
-
-def is_checkpoint_file(path: str) -> bool:
-    """What a merge reads of a whole checkpoint."""
-    return path == "config.json" or path.endswith((".safetensors", ".safetensors.index.json"))
-
-
-def require_room(recipe: Recipe, inputs: list[Any], base: Path | None, scratch: Path) -> None:
+def require_room(recipe: Recipe, inputs: list[Any], base: Any, scratch: Path) -> None:
     """Raise JobFailed if the result cannot fit on the worker's disk."""
-    wanted = sum(path.stat().st_size for item in inputs for path in item.folder.glob("*.safetensors"))
+    wanted = sum(item.weights_bytes for item in inputs)
     if recipe.whole and base is not None:
-        wanted = 2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))
+        wanted = 2 * base.weights_bytes
     free = shutil.disk_usage(scratch).free
     if wanted > free:
         message = f"The result needs about {wanted / 1e9:.1f} GB, but the worker has {free / 1e9:.1f} GB free."
@@ -164,7 +124,7 @@ def require_room(recipe: Recipe, inputs: list[Any], base: Path | None, scratch: 
 
 
 def _tuned(
-    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path | None, running: Running, scratch: Path,
+    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Any, running: Running, scratch: Path,
     progress: Progress,
 ) -> tuple[Recipe, list[dict[str, Any]]]:  # fmt: skip
     """λ or weights chosen on the validation examples the recipe names; the recipe as it is where it names none."""
@@ -172,11 +132,11 @@ def _tuned(
         return recipe, []
     from merges.work.comparing import tune
 
-    return tune(recipe, pinned, inputs, base, running, scratch, progress)
+    return tune(recipe, pinned, inputs, base.folder, running, scratch, progress)
 
 
 def _merge(
-    recipe: Recipe, inputs: list[Any], base: Path | None, scratch: Path, progress: Progress, discretion: Discretion
+    recipe: Recipe, inputs: list[Any], base: Any, scratch: Path, progress: Progress, discretion: Discretion
 ) -> Any:
     from merges.running import run as run_recipe
 

@@ -15,7 +15,7 @@ from hub.repos import trees
 from hub.repos.models import Commit, Ref, Repo
 from merges.models import MergeSketch
 from merges.recipes import Recipe, RecipeError
-from merges.work.merge_run import FILES
+from merges.work.fetching import FILES
 from merges.work.subjects import Pinned
 
 WEIGHTS = "adapter_model.safetensors"

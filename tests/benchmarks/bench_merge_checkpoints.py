@@ -33,7 +33,7 @@ names = [f"bench/{n}" for n in range(count)]
 recipe = parse({"merge_method": method, "base": "bench/base", "inputs": [{"model": name} for name in names],
                 "parameters": {"lambda": 1.0, **({"density": 0.2} if method == "ties" else {})}})
 inputs = [LocalAdapter(name, folder / str(n), f"{n:064x}") for n, name in enumerate(names)]
-run(recipe, inputs, folder / "ours", lambda *_: None, base=folder / "base")
+run(recipe, inputs, folder / "ours", lambda *_: None, base=LocalAdapter("bench/base", folder / "base", "f" * 64))
 """
 TARGETS = {
     ("ties", "cpu"): 0.1, ("ties", "memory"): 1 / 6, ("task_arithmetic", "cpu"): 0.2, ("task_arithmetic", "memory"): 1 / 8,

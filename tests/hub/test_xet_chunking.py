@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +44,25 @@ def read(repo: Repo) -> bytes:
     return trees.get_file(repo, trees.resolve_commit(repo), "tokenizer.model").read()
 
 
+def filled(blob: Blob, start: int, end: int) -> bytes:
+    """A range through the reader that a merge uses, from a thread without a connection to the database."""
+    reader, target = blobs.range_reader(blob), bytearray(end - start)
+    assert reader is not None
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(reader, start, memoryview(target)).result()
+    return bytes(target)
+
+
+def test_a_range_of_a_whole_file(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"small.model": DATA[:50_000]})
+    blob = Blob.objects.get(size=50_000)
+    assert blob.whole
+    assert filled(blob, 10, 40_000) == DATA[10:40_000]
+    with pytest.raises(objects.StoreError):
+        filled(blob, 49_000, 51_000)
+
+
 def test_a_large_file_ends_up_in_chunks(people: People) -> None:
     repo = make_repo(people.alice, "x")
     put(people.alice, repo, {"tokenizer.model": DATA, "small.model": DATA[:5000]})
@@ -53,6 +73,8 @@ def test_a_large_file_ends_up_in_chunks(people: People) -> None:
     assert blob.xet_hash
     assert read(repo) == DATA
     assert blobs.read_range(blob, 123_456, 654_321) == DATA[123_456:654_321]
+    assert filled(blob, 123_456, 654_321) == DATA[123_456:654_321]
+    assert filled(blob, 0, len(DATA)) == DATA
     assert Blob.objects.get(size=5000).whole
     assert objects.head(blob.key).size == len(DATA)  # addresses given out still work
     Blob.objects.update(dropped_at=timezone.now() - timedelta(days=1))

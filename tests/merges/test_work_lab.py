@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from adapters.catalog import comparing, manifests
 from adapters.models import Lineage
 from hub.accounts.actor import actor_for
 from hub.jobs.models import Job, State
@@ -13,8 +14,10 @@ from hub.repos import trees
 from hub.repos.lifecycle import delete_repo
 from hub.repos.models import Repo
 from hub.rights import Denied
+from hub.store import objects
 from merges.models import Merge, MergeComparison
 from merges.recipes import RecipeError
+from merges.work import fetching
 from merges.work.comparing import ask_for_comparison, publish_winner
 from merges.work.measuring import ask_for_statistics
 from merges.work.merging import ask_for_merge
@@ -151,6 +154,43 @@ def test_adapters_become_a_checkpoint_and_checkpoints_merge(
     assert {row.parent.name for row in Lineage.objects.filter(child__name="mixed", relation="merge")} == {
         "whole", "tuned", "adapter-moods",
     }  # fmt: skip
+
+
+def test_whole_models_are_read_where_they_are_stored(
+    people: People, lab: dict[str, Repo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes as from fetched files, none of the inputs on this machine, and a changed object is noticed."""
+    for number in (3, 4):
+        publish(people.bob, f"tuned-{number}", write_encoder(tmp_path / f"tuned-{number}", seed=number))
+    raw = {"merge_method": "ties", "base": "acme/tiny", "inputs": [{"model": f"bob/tuned-{n}"} for n in (3, 4)]}
+    alice, cache = actor_for(people.alice), Path(settings.STATE) / "cache"
+    ended(ask_for_merge(actor=alice, raw=raw, target="alice/fetched").job)
+    monkeypatch.setattr(fetching, "WORTH_IT", 0)
+    weights = [files_of(Repo.objects.get(name=name))["model.safetensors"].blob for name in ("tuned-3", "tuned-4")]
+    assert all(weights)
+    for blob in weights:
+        (cache / blob.sha256[:2] / blob.sha256).unlink()
+    ended(ask_for_merge(actor=alice, raw=raw, target="alice/streamed").job)
+    assert not any((cache / blob.sha256[:2] / blob.sha256).exists() for blob in weights)
+    once, again = (files_of(Repo.objects.get(name=name)) for name in ("fetched", "streamed"))
+    assert once["model.safetensors"].read() == again["model.safetensors"].read()
+    sides = [Repo.objects.get(name=name) for name in ("tuned-3", "tuned-4")]
+    ends = [(repo, trees.resolve_commit(repo)) for repo in sides]
+    for pair in comparing.pairs(alice, *ends[0], *ends[1]):
+        comparing.compared(alice, pair, ask=True)
+    do_jobs()
+    assert set(manifests.tensor_hashes([blob.sha256 for blob in weights])) == {blob.sha256 for blob in weights}
+    for blob in weights:
+        (cache / blob.sha256[:2] / blob.sha256).unlink()
+    data = bytearray(objects.read_range(weights[0].key, 0, weights[0].size))
+    data[-1] ^= 1
+    objects.put(weights[0].key, bytes(data))
+    try:
+        merge = ask_for_merge(actor=alice, raw=raw, target="alice/changed")
+        assert "not what they were" in ended(merge.job, State.FAILED).error
+    finally:
+        data[-1] ^= 1
+        objects.put(weights[0].key, bytes(data))
 
 
 def test_a_run_whose_worker_died_goes_on(

@@ -53,7 +53,7 @@ def merge(
     if method in ("task_arithmetic", "ties", "dare", "tsv_m", "iso_c") and "parameters" not in more:
         raw["parameters"] = {"lambda": 1.0}
     given = [LocalAdapter(name, folder) for name, folder in inputs.items()]
-    return run(parse(raw), given, target, progress, base=base, scratch=scratch)  # type: ignore[arg-type]
+    return run(parse(raw), given, target, progress, base=LocalAdapter("acme/tiny", base), scratch=scratch)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -262,7 +262,7 @@ names = [f"a/{n}" for n in range(count)]
 recipe = parse({"merge_method": "ties", "base": "a/base", "inputs": [{"model": name} for name in names]})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 run(recipe, [LocalAdapter(name, folder / "tune", "0" * 63 + str(n)) for n, name in enumerate(names)], folder / f"out{count}",
-    lambda *_: None, base=folder / "base")
+    lambda *_: None, base=LocalAdapter("a/base", folder / "base"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

@@ -132,7 +132,7 @@ def begin(row: Teaching, actor: Actor, chosen: Settings, places: Path) -> Path |
 
     folders = {item.name: fetch(item, places / f"source-{number}") for number, item in enumerate(items)}
     weights = [float(source["weight"]) for source in sources]
-    return combine(folders, weights, chosen.rank, places / "base", places / "start")
+    return combine(folders, weights, chosen.rank, places / "start")
 
 
 def _best(
@@ -147,7 +147,7 @@ def _best(
         two = {item.name: folders[item.name] for item in found[:2]}
         name = f"mean of {found[0].name} and {found[1].name}"
         try:
-            folders[name] = combine(two, [0.5, 0.5], chosen.rank, places / "base", places / "mean")
+            folders[name] = combine(two, [0.5, 0.5], chosen.rank, places / "mean")
             sources[name] = _sources(found[:2], [0.5, 0.5])
         except RecipeError:
             folders.pop(name, None)  # relatives on other modules have no mean; each is still tried alone
