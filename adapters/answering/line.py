@@ -27,6 +27,8 @@ ABOUT = "tessera:answering:about"
 ALIVE_SECONDS = 15
 KEPT_SECONDS = 120
 LONGEST_LINE = 500
+WAIT_SECONDS, SOCKET_SECONDS = 5.0, 15.0
+"""One wait for a part must end before the client thinks that the broker is gone."""
 
 
 class NobodyAnswers(Exception):
@@ -40,7 +42,9 @@ class CannotAnswer(ValueError):
 @lru_cache(maxsize=1)
 def broker() -> Any:
     """The broker's client of this process."""
-    return redis.Redis.from_url(settings.CELERY_BROKER_URL, socket_connect_timeout=3, health_check_interval=30)
+    return redis.Redis.from_url(
+        settings.CELERY_BROKER_URL, socket_connect_timeout=3, socket_timeout=SOCKET_SECONDS, health_check_interval=30
+    )
 
 
 def ask(kind: str, actor: Actor, payload: dict[str, Any], *, seconds: float = 60.0, line: Line = "quick") -> Any:
@@ -67,9 +71,10 @@ def stream(
     try:
         while not ended:
             left = until - time.time()
-            got = connection.blpop([ANSWER.format(name)], timeout=max(0.1, min(left, 5.0))) if left > 0 else None
+            wait = max(0.1, min(left, WAIT_SECONDS))
+            got = connection.blpop([ANSWER.format(name)], timeout=wait) if left > 0 else None
             if got is None:
-                if left <= 5 or not connection.exists(ALIVE):
+                if left <= WAIT_SECONDS or not connection.exists(ALIVE):
                     raise NobodyAnswers("The inference worker did not answer in time. Try again with fewer inputs.")
                 continue
             part = json.loads(got[1])
@@ -80,6 +85,8 @@ def stream(
             ended = bool(part.get("end"))
             if "part" in part:
                 yield part["part"]
+    except redis.RedisError as error:
+        raise NobodyAnswers("The broker went away before the answer came. Try again in a minute.") from error
     finally:
         if not ended:
             with suppress(redis.RedisError):

@@ -33,6 +33,11 @@ def refuse(_actor, _payload):
     raise line.CannotAnswer("That cannot be asked.")
 
 
+def slow(_actor, payload):
+    time.sleep(payload["seconds"])
+    return "at last"
+
+
 def crash(_actor, _payload):
     raise RuntimeError("secret detail")
 
@@ -40,7 +45,8 @@ def crash(_actor, _payload):
 @contextmanager
 def working() -> Iterator[Worker]:
     worker = Worker(
-        {"parts": parts, "refuse": refuse, "crash": crash, "who": lambda actor, _p: actor.is_known}, {"x": 1}
+        {"parts": parts, "refuse": refuse, "crash": crash, "slow": slow, "who": lambda actor, _p: actor.is_known},
+        {"x": 1},
     )
     ours = connections["default"]
     ours.inc_thread_sharing()
@@ -87,6 +93,11 @@ def test_who_leaves_early_is_not_worked_for(people: People) -> None:
         assert next(answer) == {"n": 0}
         answer.close()
         assert line.ask("who", NOBODY, {}, seconds=30) is False, "the worker is free again"
+
+
+def test_an_answer_may_take_longer_than_one_wait(people: People) -> None:
+    with working():
+        assert line.ask("slow", NOBODY, {"seconds": line.WAIT_SECONDS + 0.5}) == "at last"
 
 
 def test_rights_are_those_of_the_moment(people: People) -> None:
