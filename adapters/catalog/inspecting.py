@@ -162,7 +162,7 @@ def _card(repo: Repo, commit: Commit, kind: str, actor: Actor, seen: Seen) -> No
             Finding("card", "warn", "There is no README.md with front matter: nobody learns what this is for.")
         )
         return
-    report = validate_model_card(seen.card)
+    report = validate_model_card(seen.card, is_base=kind == Kind.BASE)
     sentences = " ".join((report.errors + report.warnings)[:4])
     verdict: Verdict = "fail" if report.errors else "warn" if report.warnings else "pass"
     seen.findings.append(Finding("card", verdict, sentences or "The card is complete."))

@@ -25,11 +25,12 @@ class CardReport:
     claims: dict[str, Any] = field(default_factory=dict)
 
 
-def validate_model_card(front: dict[str, Any]) -> CardReport:
+def validate_model_card(front: dict[str, Any], *, is_base: bool = False) -> CardReport:
     """Judge the front matter of a base or adapter.
 
     Claims: base_model, license, task (name of a task repo), pipeline_tag, library_name as text; tags, language,
-    datasets, metrics as lists of text. A missing license or base_model is a warning, a wrong type an error.
+    datasets, metrics as lists of text. A missing license or base_model is a warning, a wrong type an error; a base
+    need not come from another.
     """
     report = CardReport()
     for key in ("license", "pipeline_tag", "library_name"):
@@ -44,7 +45,7 @@ def validate_model_card(front: dict[str, Any]) -> CardReport:
             report.claims[key] = names[0]
         if len(names) > 1:
             report.warnings.append(f"{key} names {len(names)} repositories; only the first, {names[0]}, is used.")
-    if "base_model" not in front:
+    if "base_model" not in front and not is_base:
         report.warnings.append("The card does not name its base_model, so nobody can find it by its base.")
     _license_and_language(report)
     return report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, time
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from hub.activity.models import Event
 from hub.repos import standing
 from hub.repos.models import Commit
 from hub.review import change_requests, conversation, decisions, queue, replies
-from hub.review.models import ChangeRequest, Comment, Reaction, State, Verdict
+from hub.review.models import ChangeRequest, Check, Comment, Reaction, State, Verdict
 from hub.review.refusals import NotPossible
 from merges.models import Evaluation
 
@@ -97,6 +97,13 @@ def _hide(actor: Actor, row: ChangeRequest, asked: QueryDict) -> None:
     conversation.hide(actor=actor, comment=_comment(row, asked))
 
 
+def folded(found: Iterable[Check]) -> dict[str, list[Check]]:
+    """Checks as pages show them: what speaks against a commit first, what passed folded."""
+    checks = list(found)
+    against = sorted((item for item in checks if item.verdict != Verdict.PASS), key=lambda item: item.verdict)
+    return {"checks": checks, "against": against, "passed": [item for item in checks if item.verdict == Verdict.PASS]}
+
+
 def context(actor: Actor, row: ChangeRequest, head: Commit) -> dict[str, Any]:
     """What the page shows of the discussion and for the decision."""
     may_decide = row.state == State.OPEN and decisions.may_decide(actor, row)
@@ -107,11 +114,9 @@ def context(actor: Actor, row: ChangeRequest, head: Commit) -> dict[str, Any]:
     for comment in comments:
         comment.signs = said.get(comment.pk, [])  # type: ignore[attr-defined]
     history = Event.objects.filter(repo=row.repo, data__number=row.number).select_related("actor").order_by("-at")
-    checks = list(decisions.checks_of(row))
-    against = sorted((item for item in checks if item.verdict != Verdict.PASS), key=lambda item: item.verdict)
     return {
-        "against": against, "passed": [item for item in checks if item.verdict == Verdict.PASS],
-        "comments": comments, "signs": Reaction.Sign.choices, "checks": checks,
+        **folded(decisions.checks_of(row)),
+        "comments": comments, "signs": Reaction.Sign.choices,
         "why": row.reasons.filter(ended_at=None), "lookers": queue.lookers(row, actor) if actor.is_maintainer else [],
         "follows": conversation.follows(actor.account, row), "history": history[:50],
         "notes": decisions.notes_of(actor, row), "reply_groups": replies.groups() if may_decide else {},

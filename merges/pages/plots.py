@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from hub.pages.units import compact
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 280, 46, 14, 12, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 296, 46, 34, 28, 34
 MOST_LABELS = 40
 
 
@@ -161,7 +161,7 @@ def _frame(low: float, high: float, y_label: str, x_label: str) -> SafeString:
     )  # fmt: skip
     names = format_html(
         '<text class="name" x="{}" y="{}">{}</text><text class="name" x="{}" y="{}" text-anchor="end">{}</text>',
-        LEFT + 6, TOP + 10, y_label, WIDTH - RIGHT, HEIGHT - 4, x_label,
+        LEFT, TOP - 14, y_label, WIDTH - RIGHT, HEIGHT - 4, x_label,
     )  # fmt: skip
     return lines + names
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from django.http import Http404, HttpRequest, HttpResponse
 
-from adapters.catalog.snippets import snippets
+from adapters.catalog.snippets import CLASSES, class_of, snippets
 from adapters.catalog.updating import made_by
-from adapters.models import Inspection
+from adapters.models import Embedding, Inspection
 from hub.pages.errors import describe
 from hub.repos import trees
 from hub.repos.frontmatter import parse_card
@@ -17,9 +17,11 @@ from hub.repos.models import Commit, Kind, Ref, Repo
 from hub.review.models import Check
 from merges.models import Evaluation
 from merges.pages import systems
+from merges.pages.acting import folded
 from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row
 
 MAX_SHOWN = 300_000
+OFFERED_TRIES, MOST_TRY, NEWEST = 3, 160, 6
 TEXT = (".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".jinja")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
@@ -33,6 +35,7 @@ def overview(request: HttpRequest, owner: str, name: str, task: bool = False) ->
         return repo_page(request, "repos/empty.html", repo, "card")
     commit = commit_or_404(repo, request.GET.get("revision"))
     inspection = Inspection.objects.filter(repo=repo, sha=commit.sha).select_related("job").first()
+    answers = inspection is not None and _answers(repo, inspection.facts)
     return repo_page(
         request, "repos/overview.html", repo, "card",
         commit=commit,
@@ -42,12 +45,37 @@ def overview(request: HttpRequest, owner: str, name: str, task: bool = False) ->
         splits=_splits(inspection),
         inspected=inspection is not None,
         update=made_by(repo, commit),
-        checks=Check.objects.filter(repo=repo, sha=commit.sha),
+        **folded(Check.objects.filter(repo=repo, sha=commit.sha)),
         evaluations=_evaluations(request, repo),
         made_from=_lineage(request, repo, commit),
         used_in=_used_in(request, repo),
+        tries=_tries(request, repo, commit) if answers else [],
+        answers=answers,
+        specialists=_specialists(request, repo) if repo.kind == Kind.BASE else None,
         snippets=snippets(repo, commit, inspection.facts if inspection else {}),
     )  # fmt: skip
+
+
+def _answers(repo: Repo, facts: dict[str, Any]) -> bool:
+    """Is this something that can be asked: an adapter with labels or words, or a base that writes?"""
+    if repo.kind == Kind.ADAPTER:
+        return facts.get("task_type") in CLASSES
+    return repo.kind == Kind.BASE and class_of(facts) in ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+
+
+def _tries(request: HttpRequest, repo: Repo, commit: Commit) -> list[str]:
+    """A few inputs that this adapter knows, from the examples it is placed by."""
+    seen = Embedding.objects.visible_to(actor_of(request))
+    placed = seen.filter(repo=repo, sha=commit.sha, method="texts").first()
+    texts = [text for text in (placed.texts if placed else []) if isinstance(text, str)]
+    return [text for text in texts if 8 <= len(text) <= MOST_TRY and "\n" not in text][:OFFERED_TRIES]
+
+
+def _specialists(request: HttpRequest, repo: Repo) -> dict[str, Any]:
+    """The newest adapters and merges of a base, and how many there are that one may read."""
+    of_base = Repo.objects.visible_to(actor_of(request)).filter(kind=Kind.ADAPTER, facts__base=repo.full_name)
+    newest = of_base.select_related("owner").order_by("-updated_at")[:NEWEST]
+    return {"count": of_base.count(), "rows": [row(one) for one in newest]}
 
 
 def _card(repo: Repo, commit: Commit) -> str:

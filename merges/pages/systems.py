@@ -70,9 +70,26 @@ def page(request: HttpRequest, repo: Repo) -> HttpResponse:
     return repo_page(
         request, "judging/system.html", repo, "card", now=now, releases=rows, members=members, manifest=shown,
         error=error, plot=_plot(rows), methods=[METHODS[name] for name in sorted(METHODS)],
-        public_url=settings.PUBLIC_URL,
+        snippets=_snippets(repo, now),
         pending=repo.change_requests.filter(state="open").select_related("author")[:20],
     )  # fmt: skip
+
+
+def _snippets(repo: Repo, now: Release | None) -> list[dict[str, str]]:
+    """Asking it as OpenAI's clients do, and fetching what it pins."""
+    url, name = settings.PUBLIC_URL, repo.full_name
+    revision = f" --revision v{now.number}" if now else ""
+    asked = (
+        f'from openai import OpenAI\n\nclient = OpenAI(base_url="{url}/v1", api_key="none")\n'
+        f'answer = client.chat.completions.create(\n    model="{name}",\n'
+        '    messages=[{"role": "user", "content": "A text to try"}],\n)\nprint(answer.choices[0].message.content)\n'
+    )
+    fetched = f"HF_ENDPOINT={url} hf download {name} system.json{revision}"
+    return [
+        *([{"title": "openai", "code": asked, "language": "python"}] if now else []),
+        {"title": "hf", "code": fetched, "language": "bash"},
+        {"title": "curl", "code": f"curl {url}/api/v1/systems/{name}", "language": "bash"},
+    ]
 
 
 def _plot(rows: list[Release]) -> Any:

@@ -96,6 +96,7 @@ def test_a_good_model_card() -> None:
 
 
 def test_what_a_model_card_lacks_is_said() -> None:
+    assert not any("base_model" in sentence for sentence in validate_model_card({}, is_base=True).warnings)
     report = validate_model_card({})
     assert report.errors == []
     assert [word for word in ("base_model", "license") if any(word in text for text in report.warnings)] == [
