@@ -67,7 +67,10 @@ def tag_of(facet: str, value: str) -> str:
 
 def _words(text: str) -> list[Q]:
     return [
-        Q(name__icontains=part) | Q(description__icontains=part) | Q(owner__name__icontains=part)
+        Q(name__icontains=part)
+        | Q(description__icontains=part)
+        | Q(lead__icontains=part)
+        | Q(owner__name__icontains=part)
         if "/" not in part
         else Q(owner__name__icontains=part.partition("/")[0]) & Q(name__icontains=part.partition("/")[2])
         for part in text.split()[:MAX_WORDS]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from hub.repos.frontmatter import CardError, parse_card
 from hub.repos.policy import Candidate, Refused
+
+MAX_LEAD, MOST_READ = 300, 20_000
+_markdown = MarkdownIt("commonmark", {"html": True})
 
 
 def check(path: str, candidate: Candidate) -> None:
@@ -22,3 +30,24 @@ def front_matter(data: bytes) -> dict[str, Any]:
         return parse_card(data)[0]
     except CardError:
         return {}
+
+
+def lead(data: bytes) -> str:
+    """The first paragraph of words of a card as plain text, at most 300 characters: what lists say of the repo."""
+    try:
+        body = parse_card(data)[1]
+    except CardError:
+        return ""
+    tokens = _markdown.parse(body[:MOST_READ])
+    for before, token in itertools.pairwise(tokens):
+        if before.type != "paragraph_open" or before.level:
+            continue
+        parts = (" " if part.type.endswith("break") else part.content for part in token.children or [] if _spoken(part))
+        text = " ".join("".join(parts).split())
+        if re.search(r"\w", text):
+            return text if len(text) <= MAX_LEAD else text[: MAX_LEAD - 1].rsplit(" ", 1)[0] + "…"
+    return ""
+
+
+def _spoken(part: Token) -> bool:
+    return part.type in ("text", "code_inline", "softbreak", "hardbreak")

@@ -315,8 +315,9 @@ def _move_head(draft: _Draft, commit_: Commit, at: datetime) -> None:
             repo.kind = Kind.BASE
     readme = draft.files.get("README.md")
     row = GitObject.objects.filter(repo=repo, sha=readme, large=None).first() if readme else None
-    repo.card = cards.front_matter(bytes(row.data)) if row else {}
-    repo.save(update_fields=["head", "updated_at", "kind", "card"])
+    card = bytes(row.data) if row else b""
+    repo.card, repo.lead = cards.front_matter(card), cards.lead(card)
+    repo.save(update_fields=["head", "updated_at", "kind", "card", "lead"])
 
 
 def _refer(hashes: set[str]) -> None:

@@ -86,6 +86,7 @@ class Repo(models.Model):
         max_length=40, blank=True, help_text="Commit of the default branch; empty before the first."
     )
     description = models.CharField(max_length=300, blank=True)
+    lead = models.CharField(max_length=300, blank=True, help_text="First words of README.md at the head.")
     card = models.JSONField(default=dict, blank=True, help_text="Front matter of README.md at the head: claims.")
     facts = models.JSONField(default=dict, blank=True, help_text="What higher rooms measured at the head.")
     tags = ArrayField(models.CharField(max_length=200), default=list, blank=True)

@@ -109,7 +109,7 @@ tags:
 ---
 # {task.title}
 
-{task.question} A {method} specialist for `{base_name}`, taught on `{task_name}`.
+{task.question} A specialist for `{base_name}` ({method}), taught on `{task_name}`.
 
 ## What was done
 

@@ -17,7 +17,7 @@ from hub.accounts.actor import Actor
 from hub.pages.errors import describe
 from hub.pages.middleware import RepoGated, RepoMoved
 from hub.repos import lifecycle, trees
-from hub.repos.models import Commit, Repo
+from hub.repos.models import Commit, Kind, Repo
 from hub.review.models import ChangeRequest
 from hub.rights import Verb, can
 
@@ -94,15 +94,25 @@ def row(repo: Repo) -> dict[str, Any]:
         "url": repo.get_absolute_url(),
         "private": repo.private,
         "gated": repo.gated,
-        "summary": repo.description,
+        "summary": repo.description or repo.lead,
         "base": facts.get("base"),
         "method": facts.get("method"),
         "rank": facts.get("rank"),
         "parameters": facts.get("trained_parameters") or facts.get("base_parameters"),
+        "labels": len(facts.get("labels") or []) if repo.is_task else 0,
+        "rows": sum(count or 0 for count in (facts.get("rows") or {}).values()),
+        "task": _trained_on(repo),
         "licence": repo.card.get("license"),
         "downloads": repo.downloads,
         "updated_at": repo.updated_at,
     }
+
+
+def _trained_on(repo: Repo) -> str:
+    """The task an adapter's card names first."""
+    named = repo.card.get("task") or repo.card.get("datasets")
+    first = named[0] if isinstance(named, list) and named else named
+    return first if repo.kind == Kind.ADAPTER and isinstance(first, str) else ""
 
 
 def rows(repos: Iterable[Repo]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def specialist_card(row: Teaching, task: Pinned, result: Any, report: dict[str, 
     title = TITLES.get(settings.method, settings.method)
     lines = [
         "---", claims + "---", f"# {row.repo.name}", "",
-        f"A {title} specialist for `{base}`, taught on this hub with {row.examples} examples of `{task.name}`.", "",
+        f"A specialist for `{base}` ({title}), taught on this hub with {row.examples} examples of `{task.name}`.", "",
         "## Data", "",
         f"{row.examples} training examples with {len(result.labels)} labels ({_listed(result.labels)}), from "
         f"`{task.name}` at commit `{task.commit.sha[:10]}`.", "",
