@@ -147,7 +147,10 @@ def _check_size(candidate: Candidate) -> None:
 
 
 def _check_magic(candidate: Candidate, head: bytes) -> None:
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and candidate.suffix != ".parquet":
+    pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    # A safetensors file whose header has 640 bytes (or 896, 1,152, 1,408) begins with the same two.
+    long_header = head[2:8] == bytes(6) and head[8:9] == b"{"
+    if pickled and not long_header and candidate.suffix != ".parquet":
         raise Refused(
             candidate.path,
             "this is a Python pickle under another name. Convert the weights with safetensors.torch.save_file.",

@@ -18,7 +18,7 @@ from hub.rest.shapes import Shape
 from merges.api.merges import MergeDetail, detail
 from merges.models import MergeComparison
 from merges.work.comparing import MAX_INPUTS, MAX_METHODS, ask_for_comparison, publish_winner
-from merges.work.measuring import ESTIMATORS, KINDS, ask_for_statistics
+from merges.work.measuring import ESTIMATORS, KINDS, LIKELIHOODS, ask_for_statistics
 
 
 class ComparisonOrder(Shape):
@@ -63,6 +63,9 @@ class StatisticsOrder(Shape):
     task = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
     kinds = serializers.ListField(child=serializers.ChoiceField(KINDS), required=False, default=list(KINDS))
     estimator = serializers.ChoiceField(ESTIMATORS, required=False, default="exact")
+    likelihood = serializers.ChoiceField(
+        LIKELIHOODS, required=False, default="label", help_text="next_token: for adapters of causal language models."
+    )
     examples = serializers.IntegerField(min_value=1, max_value=5000, required=False, default=256)
     seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, default=0)
 

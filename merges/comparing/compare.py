@@ -26,7 +26,10 @@ LARGE_SCALES = (0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0)
 
 @dataclass
 class Comparison:
-    """Adapters with one task each, on one base, and what has been judged of them so far."""
+    """Adapters with one task each, on one base, and what has been judged of them so far.
+
+    `neutral` are texts that no specialist was taught on: what a language model keeps of its base is measured on them.
+    """
 
     base: Path
     inputs: Sequence[LocalAdapter]
@@ -35,6 +38,7 @@ class Comparison:
     progress: Progress
     seed: int = 0
     fresh: bool = False
+    neutral: Sequence[str] = ()
     _done: int = 0
     _total: int = 1
     _runs: int = 0
@@ -62,6 +66,7 @@ class Comparison:
             ],
             "inputs": [item.name for item in self.inputs],
             "interference": interference(self.inputs),
+            "neutral_texts": len(self.neutral) if self._judge.writes else 0,
             "left_out": self.left_out,
             "seconds": time.perf_counter() - started,
             "winner": self._winner(),
@@ -86,13 +91,15 @@ class Comparison:
         ]
         means = [sum(verdict.accuracy for verdict in verdicts.values()) for verdicts in everywhere]
         best = means.index(max(means))
-        self._add("base", "control", "The base with each task's head", base, base, own)
-        self._add("best_single", "control", f"Best single: {self.inputs[best].name}", everywhere[best], base, own)
+        title = "The base" if self._judge.writes else "The base with each task's head"
+        self._add("base", "control", title, base, base, own, nothing)
+        best_title = f"Best single: {self.inputs[best].name}"
+        self._add("best_single", "control", best_title, everywhere[best], base, own, self.inputs[best].folder)
         mean, _ = self._merged(self._recipe({"merge_method": "mean"}))
-        self._add("mean", "control", "Uniform mean", self._verdicts(mean, "the mean"), base, own)
+        self._add("mean", "control", "Uniform mean", self._verdicts(mean, "the mean"), base, own, mean)
         chance = random_adapter(mean, self.scratch / "random", self.seed)
         verdicts = self._verdicts(chance, "a random adapter")
-        self._add("random", "control", "Random adapter of the mean's size", verdicts, base, own)
+        self._add("random", "control", "Random adapter of the mean's size", verdicts, base, own, chance)
         self._add("oracle", "control", "Each task by its own specialist", own, base, own)
         together = {task.name: ensemble([verdicts[task.name] for verdicts in everywhere]) for task in self.tasks}
         self._add("ensemble", "control", "All specialists' answers averaged", together, base, own)
@@ -127,7 +134,7 @@ class Comparison:
         folder, report = self._merged(chosen)
         name = recipe.method if recipe.space == "dense" else f"{recipe.method}+{recipe.space}"
         title = recipe.declared.title + (f" in {recipe.space} space" if recipe.space != "dense" else "")
-        self._add(name, "method", title, self._verdicts(folder, title), base, own)
+        self._add(name, "method", title, self._verdicts(folder, title), base, own, folder)
         return {
             "name": name,
             "recipe": to_dict(chosen),
@@ -172,8 +179,14 @@ class Comparison:
             self._done += 1
         return result
 
-    def _add(self, name: str, kind: str, title: str, verdicts: Verdicts, base: Verdicts, own: Verdicts) -> None:
-        self.rows.append(row(name, verdicts, base, own, self.seed) | {"kind": kind, "title": title})
+    def _add(
+        self, name: str, kind: str, title: str, verdicts: Verdicts, base: Verdicts, own: Verdicts,
+        folder: Path | None = None,
+    ) -> None:  # fmt: skip
+        told = row(name, verdicts, base, own, self.seed) | {"kind": kind, "title": title}
+        if folder is not None and self.neutral and self._judge.writes:
+            told["retention"] = self._judge.retention(folder, self.neutral)
+        self.rows.append(told)
 
     def _recipe(self, raw: Mapping[str, Any]) -> Recipe:
         select = {"select": {"tasks": [task.name for task in self.tasks]}}

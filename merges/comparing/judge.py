@@ -1,9 +1,11 @@
-"""One loaded base that judges many adapters on a few tasks, item by item, each with the head of its task."""
+"""One loaded base that judges many adapters on a few tasks, item by item: by the task's head, or as a language model
+by the labels' likelihoods behind the text."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import numpy.typing as npt
 
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.examples import Example
+from adapters.runtime.prompts import prompt_of
 from adapters.runtime.runtime import Runtime
+from adapters.runtime.writing import retention
 
+Scores = npt.NDArray[np.float64]
 BATCH = 64
 
 
@@ -21,7 +26,7 @@ BATCH = 64
 class JudgedTask:
     """A task with the head that answers it (heads/*.safetensors of a merge) and the examples to judge on.
 
-    Without a head the adapter's own answers.
+    Without a head the adapter's own answers; language models have none.
     """
 
     name: str
@@ -71,30 +76,54 @@ class Judge:
     """Keeps the base in memory; adapters come and go. Not for use by two threads at once."""
 
     def __init__(self, base: Path, *, max_length: int = 128, threads: int = 1) -> None:
-        """Load the base. Raises RuntimeFault for one that has no heads (a causal model)."""
+        """Load the base. Raises RuntimeFault."""
         self._runtime = Runtime(base, threads=threads, max_length=max_length)
-        if self._runtime.task != "classify":
-            raise RuntimeFault("Comparing needs a base with heads (an encoder), not a causal language model.")
         self._numbers = itertools.count()
+
+    @property
+    def writes(self) -> bool:
+        """Is the base a language model that continues texts?"""
+        return self._runtime.family == "causal"
+
+    def retention(self, adapter: Path, texts: Sequence[str]) -> dict[str, float]:
+        """How much of the base an adapter keeps on texts no specialist was taught on: see `writing.retention`."""
+        with self._attached(adapter, None) as name:
+            return retention(self._runtime, texts, name)
 
     def judge(
         self, adapter: Path, task: JudgedTask, examples: Sequence[Example], after: Callable[[], None] = lambda: None
     ) -> Verdict:
         """The adapter in a folder, with the task's head. `after` is called when it is done. Raises RuntimeFault."""
-        name = f"judged-{next(self._numbers)}"
-        self._runtime.attach(name, adapter, task.head)
-        try:
-            labels = self._runtime.labels(name) or task.labels
-            if set(labels) != set(task.labels) or self._runtime.outputs(name) != len(labels):
-                raise RuntimeFault(f"The head for {task.name} does not answer with that task's labels.")
-            second = [row.text_pair for row in examples]
-            logits = self._runtime.logits([row.text for row in examples], name, second, batch_size=BATCH)
-        finally:
-            self._runtime.detach(name)
+        with self._attached(adapter, task.head) as name:
+            labels = (self._runtime.labels(name) if self._has_heads else None) or task.labels
+            scores = (self._by_head if self._has_heads else self._by_likelihood)(name, task, labels, examples)
         after()
-        scores = logits.astype(np.float64)
-        scores -= np.log(np.exp(scores - scores.max(1, keepdims=True)).sum(1, keepdims=True)) + scores.max(
-            1, keepdims=True
-        )
+        highest = scores.max(1, keepdims=True)
+        scores = scores - np.log(np.exp(scores - highest).sum(1, keepdims=True)) - highest
         wanted = np.array([labels.index(row.label) for row in examples])
         return Verdict(scores, wanted.astype(np.int64))
+
+    @property
+    def _has_heads(self) -> bool:
+        return self._runtime.task == "classify"
+
+    def _by_head(self, name: str, task: JudgedTask, labels: Sequence[str], examples: Sequence[Example]) -> Scores:
+        if set(labels) != set(task.labels) or self._runtime.outputs(name) != len(labels):
+            raise RuntimeFault(f"The head for {task.name} does not answer with that task's labels.")
+        second = [row.text_pair for row in examples]
+        logits = self._runtime.logits([row.text for row in examples], name, second, batch_size=BATCH)
+        return logits.astype(np.float64)
+
+    def _by_likelihood(self, name: str, task: JudgedTask, labels: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Mean log-likelihood of each label's tokens, as evaluations weigh them too."""
+        prompts = [prompt_of(row.text, row.text_pair) for row in examples]
+        return self._runtime.label_scores(prompts, labels, adapter=name)
+
+    @contextmanager
+    def _attached(self, adapter: Path, head: Path | None) -> Iterator[str]:
+        name = f"judged-{next(self._numbers)}"
+        self._runtime.attach(name, adapter, head)
+        try:
+            yield name
+        finally:
+            self._runtime.detach(name)

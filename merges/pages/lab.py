@@ -310,6 +310,7 @@ def statistics(request: HttpRequest) -> HttpResponse:
                 task=asked.get("task") or None,
                 kinds=tuple(asked.getlist("kind")),
                 estimator=asked.get("estimator", "exact"),
+                likelihood=asked.get("likelihood", "label"),
                 examples=_whole(asked.get("examples"), 256),
             ),
         )
@@ -331,6 +332,7 @@ def statistics(request: HttpRequest) -> HttpResponse:
         "asked": asked,
         "error": error,
         "estimators": ESTIMATORS,
+        "likelihoods": (("label", "the task's labels"), ("next_token", "next tokens (causal models)")),
         "tab": "statistics",
         "kinds": [(name, not asked.getlist("kind") or name in asked.getlist("kind")) for name in KINDS],
     }

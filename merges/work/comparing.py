@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from adapters.answering.neutral import NEUTRAL
 from adapters.catalog import local
 from hub.accounts.actor import Actor
 from hub.activity.record import record
@@ -21,10 +22,12 @@ from merges.work.discretion import Progress
 from merges.work.fetching import is_adapter_file, still_readable
 from merges.work.merge_run import scratch_of, told_faults
 from merges.work.merging import ask_for_merge
-from merges.work.subjects import BadRequest, Pinned, base_of, merge_facts, pin
+from merges.work.subjects import BadRequest, Pinned, base_of, facts_of, merge_facts, pin
 from merges.work.tasks import load_task, task_of, taught_on
 
 MAX_INPUTS, MAX_METHODS = 16, 12
+WRITERS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+"""What peft calls adapters of models that write: labels are continuations there, and nothing has a head."""
 DEFAULT_METHODS = (DEFAULT, "task_arithmetic", "ties", "iso_cts")
 
 
@@ -122,7 +125,7 @@ def run(running: Running) -> dict[str, Any]:
         place = scratch / "trials"
         place.mkdir(exist_ok=True)
         fresh = order.get("fresh", False)
-        comparison = Comparison(scratch / "base", inputs, tasks, place, running.progress, order["seed"], fresh)
+        comparison = Comparison(scratch / "base", inputs, tasks, place, running.progress, order["seed"], fresh, NEUTRAL)
         report = comparison.run(methods)
     with running.adopt():
         MergeComparison.objects.filter(pk=row.pk).update(report=report | {"chosen_on": splits})
@@ -150,16 +153,17 @@ def judged_tasks(
         except BadRequest as error:
             raise JobFailed(f"A task is no longer there for you: {error}") from error
         parent = taught_on(task, pinned)
-        if parent is None or parent.name not in heads:
-            raise JobFailed(
-                f"None of the inputs brings a head that was taught on {name}, so it cannot be judged there."
-            )
+        if parent is None:
+            raise JobFailed(f"None of the inputs was taught on {name}, so it cannot be judged there.")
+        writes = (facts_of(parent) or {}).get("task_type") in WRITERS
+        if parent.name not in heads and not writes:
+            raise JobFailed(f"{parent.name}, which was taught on {name}, brings no head: it cannot be judged there.")
         examples = load_task(task, scratch / f"task-{number}")
         chosen, splits[name] = examples.validation(validation)
         judged = examples.test(test)
         if not chosen or (test and not judged):
             raise JobFailed(f"The task {name} lacks examples to choose on or to judge on.")
-        result.append(JudgedTask(name, examples.labels, heads[parent.name], chosen, judged))
+        result.append(JudgedTask(name, examples.labels, heads.get(parent.name), chosen, judged))
     return result, splits
 
 

@@ -24,7 +24,10 @@ from merges.work.tasks import drawn, load_task, task_of
 
 KINDS = ("fisher", "gram", "prototype")
 ESTIMATORS = ("exact", "sampled", "empirical")
+LIKELIHOODS = ("label", "next_token")
 FULL_GRAM_NUMBERS = 16_000_000
+MOST_LABELS = 64
+"""More answers than this are no labels but texts, which are measured token by token."""
 
 
 def ask_for_statistics(
@@ -34,11 +37,13 @@ def ask_for_statistics(
     task: str | None = None,
     kinds: tuple[str, ...] = KINDS,
     estimator: str = "exact",
+    likelihood: str = "label",
     examples: int = 256,
     seed: int = 0,
 ) -> Job:
     """Queue the measuring of an adapter's statistics on a task's train split; its own task, if none is named.
 
+    `likelihood`: of the task's labels, or of the next tokens, for adapters of causal language models.
     Raises BadRequest (absent, no head, unknown task or kind), Denied.
     """
     if not actor.may_write or actor.account is None:
@@ -54,15 +59,24 @@ def ask_for_statistics(
         raise BadRequest(f"Choose among the statistics {', '.join(KINDS)}.")
     if estimator not in ESTIMATORS:
         raise BadRequest(f"estimator must be one of {', '.join(ESTIMATORS)}.")
-    if "fisher" in kinds and not (facts_of(subject) or {}).get("heads"):
+    if likelihood not in LIKELIHOODS:
+        raise BadRequest(f"likelihood must be one of {', '.join(LIKELIHOODS)}.")
+    facts = facts_of(subject) or {}
+    writes = facts.get("task_type") == "CAUSAL_LM"
+    if "fisher" in kinds and not writes and not facts.get("heads"):
         raise BadRequest(f"{subject.name} has no head to measure with. Publish its classifier with it.")
+    if likelihood == "next_token" and not writes:
+        raise BadRequest(f"{subject.name} does not write texts, so it has no next tokens. Measure over its labels.")
+    if likelihood == "next_token" and estimator == "exact" and "fisher" in kinds:
+        raise BadRequest("There are too many tokens to sum over all of them. Choose sampled or empirical.")
     with transaction.atomic():
         job = enqueue(
             "merges.statistics",
             title=f"Measure statistics of {subject.name}",
             arguments={
                 "repo": str(subject.repo.pk), "sha": subject.commit.sha, "task": on.name, "task_sha": on.commit.sha,
-                "kinds": sorted(kinds), "estimator": estimator, "examples": examples, "seed": seed,
+                "kinds": sorted(kinds), "estimator": estimator, "likelihood": likelihood,
+                "examples": examples, "seed": seed,
             },
             owner=actor.account,
             repo=subject.repo,
@@ -111,7 +125,7 @@ def _measured(folders: dict[str, Any], task: Any, asked: dict[str, Any], running
     weights = (folders["adapter"] / "adapter_model.safetensors").read_bytes()
     facts = {
         "weights_sha256": hashlib.sha256(weights).hexdigest(), "examples": str(len(rows)), "seed": str(asked["seed"]),
-        "estimator": asked["estimator"], "task_sha": asked["task_sha"],
+        "estimator": asked["estimator"], "likelihood": _likelihood(asked), "task_sha": asked["task_sha"],
     }  # fmt: skip
     import torch
 
@@ -138,9 +152,12 @@ def _on(
         labels = list(runtime.labels("subject") or task.labels)
         if "fisher" in kinds and set(labels) != set(task.labels):
             raise JobFailed(f"The adapter's labels are not those of the task {task.name}.")
+        if runtime.task == "generate" and _likelihood(asked) == "label" and len(labels) > MOST_LABELS:
+            message = f"The task {task.name} has {len(labels)} different answers: they are texts rather than labels."
+            raise JobFailed(f"{message} Measure over next tokens.")
         result = measure(
             runtime, "subject", rows, labels, fisher="fisher" in kinds, estimator=asked["estimator"],
-            gram=_gram(kinds, runtime), seed=asked["seed"], progress=running.progress,
+            likelihood=_likelihood(asked), gram=_gram(kinds, runtime), seed=asked["seed"], progress=running.progress,
         )  # fmt: skip
         fisher, gram = result.fishers(), result.grams()
     prototype = None
@@ -148,6 +165,10 @@ def _on(
         texts, pairs = [row.text for row in rows], [row.text_pair for row in rows]
         prototype = runtime.features(texts, pairs, normalise=True, progress=running.progress).mean(0)
     return files_of(fisher, gram, prototype, facts)
+
+
+def _likelihood(asked: dict[str, Any]) -> Any:
+    return asked.get("likelihood", "label")
 
 
 def _gram(kinds: list[str], runtime: Any) -> Any:

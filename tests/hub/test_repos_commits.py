@@ -155,3 +155,14 @@ def test_a_small_file_sent_as_a_blob_is_readable_again(people: People) -> None:
     assert files["n.txt"].read() == b"hello"
     assert files["n.txt"].blob is None
     assert Put("n.txt", Inline(b"hello")).path == "n.txt"
+
+
+def test_a_safetensors_whose_header_is_640_bytes_long_is_no_pickle(people: People) -> None:
+    """Its first two bytes are those of a pickle: the header's length, little-endian, is 0x280."""
+    repo = make_repo(people.alice, "x")
+    text = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(640)
+    whole = len(text).to_bytes(8, "little") + text + bytes(4)
+    assert whole[:2] == b"\x80\x02"
+    put(people.alice, repo, {"statistics/fisher.safetensors": whole})
+    with pytest.raises(Refused, match="pickle"):
+        put(people.alice, repo, {"weights.safetensors": b"\x80\x02" + whole[9:]})

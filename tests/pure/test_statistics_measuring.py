@@ -10,8 +10,9 @@ from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime
 from merges.recipes import parse
 from merges.running import LocalAdapter, run
-from merges.statistics import measuring
-from merges.statistics.measuring import Estimator, LinearHooks, Measured, measure
+from merges.statistics import reading
+from merges.statistics.layers import LinearHooks, Measured
+from merges.statistics.measuring import Estimator, measure
 from merges.statistics.sidecar_files import files_of
 from merges.training.settings import Settings
 from merges.training.teach import teach
@@ -42,7 +43,7 @@ def test_an_injected_lack_of_memory_halves_the_batch(
     runtime, rows, sizes = attached(taught[0], taught[1]["lora"]), opinions(11), list[int]()
     labels = list(runtime.labels("one") or ())
     expected = measure(runtime, "one", rows, labels, estimator="sampled")
-    ready = measuring.encode
+    ready = reading.encode
 
     def small(tokenizer: object, texts: list[str], *more: object) -> object:
         sizes.append(len(texts))
@@ -50,7 +51,7 @@ def test_an_injected_lack_of_memory_halves_the_batch(
             raise torch.OutOfMemoryError("CUDA out of memory (raised by a test).")
         return ready(tokenizer, texts, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measuring, "encode", small)
+    monkeypatch.setattr(reading, "encode", small)
     found = measure(runtime, "one", rows, labels, estimator="sampled")
     assert sizes[:4] == [8, 4, 2, 2]
     assert (found.examples, found.tokens) == (expected.examples, expected.tokens)
