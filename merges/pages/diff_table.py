@@ -24,6 +24,7 @@ KINDS = {
     "mean": "mean", "factors": "same effect", "moved": "renamed",
 }  # fmt: skip
 STATUSES = ("changed", "cast", "reshaped", "renamed", "equivalent", "added", "removed", "unchanged")
+ALL = "all"
 
 
 def linker(address: str, asked: QueryDict) -> Callable[..., str]:
@@ -48,7 +49,10 @@ def linker(address: str, asked: QueryDict) -> Callable[..., str]:
 
 
 def filtered(rows: list[dict[str, Any]], asked: QueryDict) -> list[dict[str, Any]]:
-    """The rows asked for, in the order asked for; unchanged ones last whatever the order."""
+    """The rows asked for, in the order asked for; unchanged ones last whatever the order.
+
+    Who asks for nothing in particular sees what changed, if anything did.
+    """
     words = asked.get("find", "").lower().split()
     statuses, kinds = set(asked.getlist("status")) & set(STATUSES), set(asked.getlist("kind")) & set(KINDS)
     layer, module = asked.get("layer"), asked.get("module")
@@ -59,23 +63,33 @@ def filtered(rows: list[dict[str, Any]], asked: QueryDict) -> list[dict[str, Any
         and (not kinds or row["update"] in kinds)
         and (module is None or place(row["name"]) == ("" if layer == "-" else layer, module))
     ]  # fmt: skip
+    if only_changes(rows, asked):
+        found = [row for row in found if row["status"] != "unchanged"]
     key = SORTS.get(asked.get("sort", ""), SORTS["change"])[1]
     return sorted(found, key=lambda row: (row["status"] == "unchanged", key(row)))
 
 
-def narrowed(asked: QueryDict) -> list[tuple[tuple[str, ...], str]]:
-    """What the table is narrowed to, each with the parts of the query that say so."""
-    found: list[tuple[tuple[str, ...], str]] = []
+def only_changes(rows: list[dict[str, Any]], asked: QueryDict) -> bool:
+    """Are the unchanged rows left out because nothing else was asked for?"""
+    changed = sum(row["status"] != "unchanged" for row in rows)
+    return 0 < changed < len(rows) and not any(asked.get(name) for name in ("status", "kind", "find", "module"))
+
+
+def narrowed(rows: list[dict[str, Any]], asked: QueryDict) -> list[tuple[dict[str, str | None], str]]:
+    """What the table is narrowed to, each with what the query must say instead to be without it."""
+    found: list[tuple[dict[str, str | None], str]] = []
+    if only_changes(rows, asked):
+        found.append(({"status": ALL}, "changes only"))
     if asked.get("module"):
         layer = asked.get("layer", "-")
         found.append(
             (
-                ("layer", "module"),
+                {"layer": None, "module": None},
                 str(asked["module"])[:80] if layer == "-" else f"layer {layer[:8]}, {asked['module'][:80]}",
             )
         )
     if asked.get("find"):
-        found.append((("find",), f"“{asked['find'][:60]}”"))
+        found.append(({"find": None}, f"“{asked['find'][:60]}”"))
     return found
 
 

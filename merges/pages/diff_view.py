@@ -92,8 +92,8 @@ def _section(request: HttpRequest, ends: Ends, item: Compared, number: int) -> d
                   for name, (title, _key) in SORTS.items()],
         "hidden": [{"name": name, "value": asked[name]} for name in HIDDEN if asked.get(name)],
         "filtered": [
-            {"words": words, "url": link(**dict.fromkeys(names))}
-            for names, words in narrowed(asked)
+            {"words": words, "url": link(**without)}
+            for without, words in narrowed(rows, asked)
         ],
         "detail": _detail(rows, asked.get("tensor"), link),
     }  # fmt: skip

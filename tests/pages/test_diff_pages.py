@@ -54,6 +54,9 @@ def test_two_revisions(pair: tuple[Repo, Repo]) -> None:
     assert 'class="heat-map"' in shown
     assert "layer 0, attention.self.query: changed by 50.0 %" in shown
     assert "state-unchanged" in shown
+    assert shown.count("<tr data-row") == 1 and "changes only" in shown
+    whole = page(compare_address(pair[1]) + "?status=all")
+    assert whole.count("<tr data-row") == 6 and "changes only" not in whole
     narrowed = page(compare_address(pair[1]) + "?layer=0&module=attention.self.value")
     assert narrowed.count("<tr data-row") == 1
     assert page(compare_address(pair[1]) + "?status=changed&sort=name&find=query").count("<tr data-row") == 1
