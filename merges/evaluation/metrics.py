@@ -18,6 +18,14 @@ def accuracy(expected: Labels, predicted: Labels) -> float:
     return float(np.mean(right == given))
 
 
+TITLES = {"macro_f1": "Macro F1", "mcc": "Matthews correlation"}
+
+
+def title(name: str) -> str:
+    """A metric's name as pages write it."""
+    return TITLES.get(name, name.replace("_", " ").capitalize())
+
+
 def macro_f1(expected: Labels, predicted: Labels) -> float:
     """Mean over labels of 2 TP / (2 TP + FP + FN); labels are those that occur on either side."""
     counts = confusion_matrix(expected, predicted).astype(np.float64)

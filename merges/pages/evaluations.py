@@ -11,6 +11,7 @@ from adapters.search.filters import Filters
 from adapters.search.listing import listing
 from hub.repos.models import Kind, Repo
 from merges.evaluation import items as item_files
+from merges.evaluation import metrics
 from merges.models import Evaluation
 from merges.pages import plots
 from merges.pages.shared import actor_of, attempt, page_of, signed_in
@@ -50,14 +51,15 @@ def evaluation(request: HttpRequest, pk: int) -> HttpResponse:
     labels, matrix = row.scores.get("labels", []), row.scores.get("confusion", [])
     values, intervals = row.scores.get("values", {}), row.scores.get("intervals", {})
     scores = [
-        {"name": name, "value": value, "low": intervals.get(name, [None, None])[0],
+        {"name": metrics.title(name), "value": value, "low": intervals.get(name, [None, None])[0],
          "high": intervals.get(name, [None, None])[1], "is_share": 0 <= value <= 1}
-        for name, value in values.items()
+        for name, value in sorted(values.items(), key=lambda item: (item[0] != row.metric, item[0]))
     ]  # fmt: skip
     readable = Evaluation.objects.visible_to(actor_of(request))
     pairs = row.paired.filter(other__in=readable).select_related("other__subject__owner")
     context = {
-        "row": row, "scores": scores, "pairs": pairing.shown(pairs), "confused": _confused(labels, matrix),
+        "row": row, "scores": scores, "metric": metrics.title(row.metric),
+        "pairs": pairing.shown(pairs), "confused": _confused(labels, matrix),
         "confusion": plots.confusion(labels, matrix, f"/evaluations/{row.pk}/items" if row.items_id else ""),
     }  # fmt: skip
     return render(request, "work/evaluation.html", context)
