@@ -71,7 +71,7 @@ def home(request: HttpRequest) -> HttpResponse:
                 ("waiting for review,waiting for review", queue.queue(actor).count(), "/review"),
             ],
             "doors": DOORS,
-            "newest": rows(newest),
+            "newest": rows(newest, actor),
             "running": Job.objects.visible_to(actor).filter(state__in=(State.QUEUED, State.RUNNING))[:5],
         },
     )
@@ -97,7 +97,7 @@ def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
             ],
             "hidden": [(name, request.GET[name]) for name in ("q", "sort") if request.GET.get(name)],
             "page_obj": page,
-            "rows": rows(page.object_list),
+            "rows": rows(page.object_list, actor),
             "sort": request.GET.get("sort", "updated"),
             "sorts": SORTS.items(),
         },

@@ -13,7 +13,7 @@ from hub.collections import keeping
 from hub.collections.models import Collection, Item
 from hub.repos.models import Repo
 from hub.rights import organisations_of
-from merges.pages.shared import actor_of, attempt, page_of, row
+from merges.pages.shared import actor_of, attempt, page_of, rows
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -58,7 +58,8 @@ def show(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     if request.method == "POST":
         return _act(request, actor, found)
     items = list(keeping.items_for(actor, found))
-    lines = [row(item.repo) | {"key": item.key, "note": item.note} for item in items]
+    shown = rows((item.repo for item in items), actor)
+    lines = [line | {"key": item.key, "note": item.note} for item, line in zip(items, shown, strict=True)]
     context = {"collection": found, "lines": lines, "url": _url(found), "may": keeping.may_change(actor, found)}
     return render(request, "hub/collection.html", context)
 

@@ -28,7 +28,8 @@ def profile(request: HttpRequest, owner: str) -> HttpResponse:
     page = page_of(request, listing(actor_of(request), Filters(owner=(account.name,)), known=True))
     members = account.memberships_of.select_related("member") if account.is_organisation else []
     organisations = account.memberships.select_related("organisation")
-    context = {"account": account, "page_obj": page, "rows": rows(page.object_list), "members": members,
+    shown = rows(page.object_list, actor_of(request))
+    context = {"account": account, "page_obj": page, "rows": shown, "members": members,
                "organisations": organisations}  # fmt: skip
     return render(request, "people/profile.html", context)
 

@@ -18,7 +18,7 @@ from hub.review.models import Check
 from merges.models import Evaluation
 from merges.pages import systems
 from merges.pages.acting import folded
-from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row
+from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row, rows
 
 MAX_SHOWN = 300_000
 OFFERED_TRIES, MOST_TRY, NEWEST = 3, 160, 6
@@ -75,7 +75,7 @@ def _specialists(request: HttpRequest, repo: Repo) -> dict[str, Any]:
     """The newest adapters and merges of a base, and how many there are that one may read."""
     of_base = Repo.objects.visible_to(actor_of(request)).filter(kind=Kind.ADAPTER, facts__base=repo.full_name)
     newest = of_base.select_related("owner").order_by("-updated_at")[:NEWEST]
-    return {"count": of_base.count(), "rows": [row(one) for one in newest]}
+    return {"count": of_base.count(), "rows": rows(newest, actor_of(request))}
 
 
 def _card(repo: Repo, commit: Commit) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.paginator import Page, Paginator
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -20,6 +21,8 @@ from hub.repos import lifecycle, trees
 from hub.repos.models import Commit, Kind, Repo
 from hub.review.models import ChangeRequest
 from hub.rights import Verb, can
+from merges.evaluation.metrics import title
+from merges.models import Evaluation, Origin
 
 View = Callable[..., HttpResponse]
 
@@ -115,9 +118,26 @@ def _trained_on(repo: Repo) -> str:
     return first if repo.kind == Kind.ADAPTER and isinstance(first, str) else ""
 
 
-def rows(repos: Iterable[Repo]) -> list[dict[str, Any]]:
-    """`row` of each."""
-    return [row(repo) for repo in repos]
+def rows(repos: Iterable[Repo], actor: Actor) -> list[dict[str, Any]]:
+    """`row` of each, adapters with the score that the hub measured of their head."""
+    found = list(repos)
+    scored = _scores([repo for repo in found if repo.kind == Kind.ADAPTER], actor)
+    return [row(repo) | scored.get(repo.pk, {}) for repo in found]
+
+
+def _scores(adapters: list[Repo], actor: Actor) -> dict[Any, dict[str, Any]]:
+    """The newest score on the task an adapter names, else on any task."""
+    seen = Evaluation.objects.visible_to(actor).filter(
+        subject__in=adapters, subject_sha=F("subject__head"), origin=Origin.VERIFIED, score__isnull=False
+    )
+    named = {repo.pk: _trained_on(repo).lower() for repo in adapters}
+    found: dict[Any, dict[str, Any]] = {}
+    for one in seen.select_related("task__owner").order_by("-created_at"):
+        is_named = one.task.full_name.lower() == named[one.subject_id]
+        if one.subject_id not in found or (is_named and not found[one.subject_id]["is_named"]):
+            told = {"score": one.score, "metric": title(one.metric).lower(), "score_url": f"/evaluations/{one.pk}"}
+            found[one.subject_id] = told | {"task": one.task.full_name, "is_named": is_named}
+    return found
 
 
 def repo_page(request: HttpRequest, template: str, repo: Repo, tab: str, **context: Any) -> HttpResponse:

@@ -1,0 +1,70 @@
+"""Lists of repos: what each is for, and the score the hub measured of its head."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from hub.repos.models import Kind, Repo
+from merges.models import Evaluation, Origin
+from tests.people import PASSWORD, People, make_people, make_repo, put
+
+
+@pytest.fixture
+def people(db: None) -> People:
+    return make_people()
+
+
+def adapter(people: People, name: str, card: bytes) -> Repo:
+    repo = make_repo(people.bob, name)
+    put(people.bob, repo, {"README.md": card})
+    repo.refresh_from_db()
+    return repo
+
+
+def score(subject: Repo, task: Repo, value: float, **more: Any) -> None:
+    fields = {"subject_sha": subject.head, "task_sha": "b" * 40, "n": 200} | more
+    Evaluation.objects.create(subject=subject, task=task, score=value, **fields)
+
+
+def shown(name: str | None = None, address: str = "/browse?kind=adapter") -> str:
+    made = Client()
+    assert name is None or made.login(username=name, password=PASSWORD)
+    return made.get(address).content.decode()
+
+
+def test_an_adapter_stands_with_its_score_on_its_own_task(people: People) -> None:
+    open_, other, closed = (
+        make_repo(people.alice, name, kind=Kind.TASK, private=name == "closed") for name in ("moods", "tones", "closed")
+    )
+    repo = adapter(people, "reader", b"---\ndatasets: [alice/moods]\n---\nReads moods.\n")
+    score(repo, open_, 0.811)
+    score(repo, other, 0.922)
+    score(repo, open_, 0.999, origin=Origin.CLAIMED)
+    score(repo, open_, 0.998, subject_sha="c" * 40)
+    for address in ("/browse?kind=adapter", "/bob"):
+        page = shown(address=address)
+        assert "Reads moods." in page and "0.811" in page and "alice/moods" in page
+        assert not any(value in page for value in ("0.922", "0.999", "0.998"))
+    hidden = adapter(people, "hidden", b"Reads what is closed.\n")
+    score(hidden, closed, 0.733)
+    assert "0.733" in shown("alice") and "alice/closed" in shown("alice")
+    assert "0.733" not in shown("charlie") and "alice/closed" not in shown("charlie")
+
+
+def test_a_list_asks_as_often_for_many_as_for_few(people: People) -> None:
+    task = make_repo(people.alice, "moods", kind=Kind.TASK)
+
+    def count() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            assert Client().get("/browse").status_code == 200
+        return len(seen)
+
+    for number in range(2):
+        score(adapter(people, f"few-{number}", b"Words.\n"), task, 0.5)
+    few = count()
+    for number in range(10):
+        score(adapter(people, f"many-{number}", b"Words.\n"), task, 0.5)
+    assert count() == few
