@@ -12,7 +12,9 @@ def run(layer: Layer, _parameters: Parameters) -> Delta:
     Which share each has is decided per text when the model runs: y = W₀x + B((A x) ⊙ T·p), p repeated over the ranks.
     An update is linear in p, so this is exact; the factors are never averaged apart from each other. Over T, so that a
     runtime without the router computes the uniform mixture. With `select: {tasks: [...]}` the router is taught on these
-    tasks' validation examples, through the mixture; else it compares a text with each expert's prototype.
+    tasks' validation examples, through the mixture; else it compares a text with each expert's prototype. `router`
+    per_module is the paper's form, a router for every place that is adapted, which reads what comes in there; it has to
+    be taught. shared is one router for all places, which reads the bare base's feature of the text.
     """
     return weighted_sum(layer.deltas, [weight / len(layer.sources) for weight in layer.weights])
 
@@ -28,6 +30,10 @@ METHOD = Method(
         Parameter(
             "temperature", "float", 0.1, "Small: nearly one expert for each text. Large: nearly the mean of all.",
             minimum=0.0, maximum=100.0, above_minimum=True,
+        ),
+        Parameter(
+            "router", "choice", "shared", "One router for all places, or one for each adapted module, which needs "
+            "select: {tasks: [...]} to be taught on.", choices=("shared", "per_module"),
         ),
     ),
     run=run,

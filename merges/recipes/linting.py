@@ -87,6 +87,11 @@ def _alone(recipe: Recipe, position: int, facts: Facts) -> Iterator[Problem]:
 def _statistics(recipe: Recipe, known: Known) -> Iterator[Problem]:
     """Statistics the method needs and an input has not published; and what a soft mixture cannot hold."""
     method = recipe.declared
+    if recipe.parameters.get("router") == "per_module" and recipe.select is None:
+        sentence = (
+            "Routers for each module have to be taught: add select: {tasks: [owner/task]}, or set router: shared."
+        )
+        yield Problem("parameters.router", "error", sentence)
     for position, facts in known:
         name, place = recipe.inputs[position].adapter, f"inputs[{position}]"
         missing = [kind for kind in method.needs if kind not in facts.get("statistics", method.needs)]

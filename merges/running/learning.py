@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime, encode, second_texts
-from merges.running.mixing import Routing, mixed
+from merges.running.mixing import Routing, Shares, adapted, everywhere, mixed, routed
 from merges.running.report import Progress, as_json, tell
 from merges.running.soft import ROUTER, ROUTING
 from merges.running.writing import safetensors, stored
@@ -35,12 +35,13 @@ def learn_router(
 ) -> dict[str, Any]:
     """Learn p = softmax(W·feature + b) by gradient through the mixed experts (Muqeeth et al. 2024); rewrite its files.
 
-    One router is shared by all layers and reads the bare base's pooled feature. It starts as the prototypes' router;
-    the epoch of the least loss on every fifth example, held back, is kept, so it never does worse there than its start.
-    Returns what routing.json then says of it: losses (nats) held back before and after, and the epoch kept.
+    A shared router reads the bare base's pooled feature and starts as the prototypes' router; a router for each module
+    reads what comes in there and starts uniform. The epoch of the least loss on every fifth example, held back, is
+    kept, so none ever does worse there than its start. Returns what routing.json then says of it: losses (nats) held
+    back before and after, and the epoch kept.
     """
     training = _Training(base, folder, tasks, seed)
-    best, kept, losses = training.held_back(), (training.weights.detach().clone(), training.bias.detach().clone()), []
+    best, kept, losses = training.held_back(), training.state(), []
     losses.append(best)
     chosen = 0
     for epoch in range(1, EPOCHS + 1):
@@ -48,8 +49,7 @@ def learn_router(
         training.epoch()
         losses.append(training.held_back())
         if losses[-1] < best:
-            best, chosen = losses[-1], epoch
-            kept = (training.weights.detach().clone(), training.bias.detach().clone())
+            best, chosen, kept = losses[-1], epoch, training.state()
     told = {
         "tasks": len(tasks),  # not their names: who may read the result may not read them all
         "examples": sum(len(task.examples) for task in tasks),
@@ -62,7 +62,7 @@ def learn_router(
 
 
 class _Training:
-    """One base with the mixture attached once for each task's head, and the router's two tensors."""
+    """One base with the mixture attached once for each task's head, and the routers' tensors."""
 
     def __init__(self, base: Path, folder: Path, tasks: Sequence[RoutedTask], seed: int) -> None:
         self._runtime, self._routing = Runtime(base), Routing.read(folder)
@@ -76,10 +76,25 @@ class _Training:
             features = self._runtime.features([row.text for row in rows], pairs, normalise=True)
             wanted = torch.tensor([labels.index(row.label) for row in rows])
             self._parts.append((name, rows, torch.from_numpy(features).float(), wanted))
-        start = self._routing.matrix()
-        self.weights = torch.tensor(start[0], dtype=torch.float32, requires_grad=True)
-        self.bias = torch.tensor(start[1], dtype=torch.float32, requires_grad=True)
-        self._optimiser = torch.optim.Adam([self.weights, self.bias], lr=RATE)
+        self._tensors = self._starts()
+        self._optimiser = torch.optim.Adam(list(self._tensors.values()), lr=RATE)
+
+    def _starts(self) -> dict[str, torch.Tensor]:
+        """The routers' tensors by their names in the file."""
+        starts = dict(zip(("weights", "bias"), self._routing.matrix(), strict=True))
+        if self._routing.per_module:
+            count, sites = len(self._routing.experts), adapted(self._runtime.model(self._parts[0][0])[0])
+            starts = {f"{site}.weights": np.zeros((count, width)) for site, width in sites.items()}
+            starts |= {f"{site}.bias": np.zeros(count) for site in sites}
+        device = self._runtime.device if self._routing.per_module else None
+        return {
+            name: torch.tensor(value, dtype=torch.float32, device=device, requires_grad=True)
+            for name, value in sorted(starts.items())
+        }
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """A copy of the routers' tensors."""
+        return {name: value.detach().cpu().clone() for name, value in self._tensors.items()}
 
     def epoch(self) -> None:
         """Every example that is not held back once, tasks in turn."""
@@ -91,8 +106,9 @@ class _Training:
         for place in self._draw.permutation(len(batches)):
             part, chosen = batches[place]
             self._optimiser.zero_grad()
-            gradients = torch.autograd.grad(self._loss(part, chosen), [self.weights, self.bias])
-            self.weights.grad, self.bias.grad = gradients
+            tensors = list(self._tensors.values())
+            for tensor, gradient in zip(tensors, torch.autograd.grad(self._loss(part, chosen), tensors), strict=True):
+                tensor.grad = gradient
             self._optimiser.step()
 
     def held_back(self) -> float:
@@ -114,19 +130,26 @@ class _Training:
         some, device = [rows[number] for number in chosen], self._runtime.device
         pairs = second_texts([row.text_pair for row in some])
         batch = encode(self._runtime.tokenizer, [row.text for row in some], pairs, self._runtime.max_length)
+        batch = {key: value.to(device) for key, value in batch.items()}
         model, forward = self._runtime.differentiable(name)
-        shares = torch.softmax(features[chosen] @ self.weights.T + self.bias, dim=1)
-        with mixed(model, shares.to(device), self._routing.ranks):
-            logits = forward(**{key: value.to(device) for key, value in batch.items()}).logits.float().cpu()
+        with mixed(model, self._shares(features[chosen], batch["attention_mask"]), self._routing.ranks):
+            logits = forward(**batch).logits.float().cpu()
         return torch.nn.functional.cross_entropy(logits, wanted[chosen])
 
+    def _shares(self, features: torch.Tensor, mask: torch.Tensor) -> Shares:
+        if not self._routing.per_module:
+            scores = features @ self._tensors["weights"].T + self._tensors["bias"]
+            return everywhere(torch.softmax(scores, dim=1).to(self._runtime.device))
+        names = [name.removesuffix(".bias") for name in self._tensors if name.endswith(".bias")]
+        return routed({site: (self._tensors[f"{site}.weights"], self._tensors[f"{site}.bias"]) for site in names}, mask)
 
-def _rewrite(folder: Path, kept: tuple[torch.Tensor, torch.Tensor], told: dict[str, Any]) -> None:
-    """The router's file with its two tensors beside the prototypes, and what is said of it."""
+
+def _rewrite(folder: Path, kept: Mapping[str, torch.Tensor], told: dict[str, Any]) -> None:
+    """The router's file with its tensors beside the prototypes, and what is said of it."""
     import hashlib
 
     prototypes = Routing.read(folder).prototypes.astype(np.float32)
-    tensors = {"prototypes": prototypes, "weights": kept[0].numpy(), "bias": kept[1].numpy()}
+    tensors = {"prototypes": prototypes} | {name: value.numpy() for name, value in kept.items()}
     files = {ROUTER: safetensors({name: stored(values, "float32") for name, values in tensors.items()})}
     about = json.loads((folder / ROUTING).read_bytes()) | {"router": told}
     files[ROUTING] = (json.dumps(about, indent=2) + "\n").encode()

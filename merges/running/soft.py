@@ -3,6 +3,8 @@
 `router.safetensors` holds `prototypes` (experts × hidden): the mean feature of each expert's task under the bare base.
 A text's probabilities are softmax(cosine(feature, prototypes)/temperature); `routing.json` names the experts in order.
 A router that was taught (`merges.running.learning`) adds `weights` (experts × hidden) and `bias`, which then decide.
+With a router for each module (`"routers": "per_module"`) these are `<module>.weights` (experts × the module's inputs)
+and `<module>.bias`; until they are taught the mixture is uniform.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def routing_files(recipe: Recipe, adapters: Sequence[Adapter]) -> dict[str, byte
         }
         for adapter in adapters
     ]
-    told = {"method": recipe.method, "temperature": recipe.parameters["temperature"], "experts": experts}
+    told = {"method": recipe.method, "temperature": recipe.parameters["temperature"]}
+    told |= {"routers": recipe.parameters["router"], "experts": experts}
     return {
         ROUTER: safetensors({"prototypes": stored(np.stack(known), "float32")}),
         ROUTING: (json.dumps(told, indent=2) + "\n").encode(),

@@ -58,7 +58,15 @@ def test_statistics_are_published_and_others_merge_with_them(people: People, lab
     made = files_of(Repo.objects.get(name="by-soft_moe"))
     assert {"routing.json", "router.safetensors"} <= set(made)
     assert b"soft mixture" in made["README.md"].read()
-    raw = recipe("soft_moe", select={"tasks": ["acme/moods", "acme/tastes"], "split": "train", "examples": 20})
+    select = {"tasks": ["acme/moods", "acme/tastes"], "split": "train", "examples": 20}
+    with pytest.raises(RecipeError, match="have to be taught"):
+        ask_for_merge(actor=alice, raw=recipe("soft_moe", parameters={"router": "per_module"}), target="alice/no")
+    raw = recipe("soft_moe", select=select, parameters={"router": "per_module"})
+    ended(ask_for_merge(actor=alice, raw=raw, target="alice/each").job)
+    each = files_of(Repo.objects.get(name="each"))
+    assert json.loads(each["routing.json"].read())["routers"] == "per_module"
+    assert b".bias" in each["router.safetensors"].read()
+    raw = recipe("soft_moe", select=select)
     merge = ask_for_merge(actor=alice, raw=raw, target="alice/taught")
     ended(merge.job)
     merge.refresh_from_db()

@@ -38,6 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Exa
         save_file(prototype, target / "statistics" / "prototype.safetensors", {"weights_sha256": sha256})
         inputs.append(LocalAdapter(f"a/{number}", target))
     run(parse({"merge_method": "soft_moe", "inputs": ["a/0", "a/1"]}), inputs, folder / "soft", lambda *_: None)
+    raw = {"merge_method": "soft_moe", "inputs": ["a/0", "a/1"], "parameters": {"router": "per_module"}}
+    run(parse(raw | {"select": {"tasks": ["a/task"]}}), inputs, folder / "soft-per-module", lambda *_: None)
     return base, folder / "soft", rows
 
 
@@ -46,6 +48,14 @@ def taught(made: tuple[Path, Path, list[Example]], target: Path) -> tuple[Path, 
     shutil.copytree(soft, target)
     task = RoutedTask(target / "heads" / "a--0.safetensors", rows)
     return target, learn_router(base, target, [task], lambda *_: None)
+
+
+def loss(mixture: SoftMixture, rows: list[Example]) -> float:
+    """Mean cross-entropy in nats."""
+    labels = sorted({row.label for row in rows})
+    wanted = np.array([labels.index(row.label) for row in rows])
+    scores = mixture.logits([row.text for row in rows]).astype(np.float64)
+    return float(np.mean(np.log(np.exp(scores).sum(1)) - scores[np.arange(len(wanted)), wanted]))
 
 
 def test_it_learns_to_ask_the_expert_that_is_right(made: tuple[Path, Path, list[Example]], tmp_path: Path) -> None:
@@ -57,14 +67,7 @@ def test_it_learns_to_ask_the_expert_that_is_right(made: tuple[Path, Path, list[
     np.testing.assert_allclose(before, 0.5, atol=1e-6)
     assert after[:, 0].mean() > 0.6, told
     assert told["held_back_loss"][told["epoch"]] == min(told["held_back_loss"]) < told["held_back_loss"][0]
-    labels = sorted({row.label for row in rows})
-    wanted = np.array([labels.index(row.label) for row in rows])
-
-    def loss(mixture: SoftMixture) -> float:
-        scores = mixture.logits(texts).astype(np.float64)
-        return float(np.mean(np.log(np.exp(scores).sum(1)) - scores[np.arange(len(wanted)), wanted]))
-
-    assert loss(SoftMixture(base, folder, head)) < loss(SoftMixture(base, soft, head))
+    assert loss(SoftMixture(base, folder, head), rows) < loss(SoftMixture(base, soft, head), rows)
 
 
 def test_its_bytes_repeat_and_the_report_names_them(made: tuple[Path, Path, list[Example]], tmp_path: Path) -> None:
@@ -76,3 +79,20 @@ def test_its_bytes_repeat_and_the_report_names_them(made: tuple[Path, Path, list
     for name in ("router.safetensors", "routing.json"):
         assert report["outputs"][name] == hashlib.sha256((one / name).read_bytes()).hexdigest()
     assert set(load_file(one / "router.safetensors")) == {"prototypes", "weights", "bias"}
+
+
+def test_a_router_for_each_module_learns_too_and_is_read_again(
+    made: tuple[Path, Path, list[Example]], tmp_path: Path
+) -> None:
+    base, soft, rows = made
+    begun = soft.with_name("soft-per-module")
+    (folder, told), (other, _) = (taught((base, begun, rows), tmp_path / name) for name in ("one", "other"))
+    assert told["held_back_loss"][told["epoch"]] == min(told["held_back_loss"]) < told["held_back_loss"][0]
+    for name in ("router.safetensors", "routing.json", "merge_report.json"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+    head, texts = folder / "heads" / "a--0.safetensors", [row.text for row in rows]
+    said = SoftMixture(base, folder, head).module_probabilities(texts)
+    names = set(load_file(folder / "router.safetensors"))
+    assert names == {"prototypes", *(f"{site}.{part}" for site in said for part in ("weights", "bias"))}
+    assert all(np.abs(shares - 0.5).max() > 0.05 for shares in said.values())
+    assert loss(SoftMixture(base, folder, head), rows) < loss(SoftMixture(base, begun, head), rows)
