@@ -94,7 +94,8 @@ class ComparisonsDoor(Listing):
 class ComparisonDoor(Door):
     @extend_schema(responses=ComparisonDetail, summary="Show a comparison of methods")
     def get(self, request: Request, comparison: int) -> Response:
-        """Controls and methods with accuracies, intervals, progress, paired tests and geometry."""
+        """Controls and methods with accuracies, intervals, progress, paired tests and geometry; of language models also
+        what each keeps of the base: `retention`, perplexity and KL(base‖merged) on neutral sentences."""
         return Response(ComparisonDetail(found(self, comparison)).data)
 
 

@@ -274,6 +274,7 @@ def comparison(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": [entry | {"cells": [entry["tasks"][task] for task in tasks]} for entry in told.get("rows", [])],
         "tasks": tasks,
         "curves": lab_drawings.curves(told.get("methods", [])),
+        "chosen": _chosen(told),
         "cross": _cross(told, tasks),
         "winner": told.get("winner"),
         "cosines": _cosines(told),
@@ -289,6 +290,19 @@ def _cross(told: dict[str, Any], tasks: list[str]) -> list[dict[str, Any]]:
     return [
         {"name": line["name"], "cells": [line["accuracies"][task] for task in tasks]} for line in told.get("cross", [])
     ]
+
+
+def _chosen(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The λ that each method got on validation, and how well it did there."""
+    lines = []
+    for method in told.get("methods", []):
+        scale = method["recipe"].get("parameters", {}).get("lambda")
+        trial = next((one for one in method["trials"] if one["settings"].get("lambda") == scale), None)
+        if trial is not None:
+            accuracies = list(trial["accuracies"].values())
+            accuracy, tries = sum(accuracies) / len(accuracies), len(method["trials"])
+            lines.append({"name": method["name"], "scale": scale, "accuracy": accuracy, "tries": tries})
+    return lines
 
 
 def _cosines(told: dict[str, Any]) -> Any:

@@ -51,7 +51,7 @@ def matrix(values: Sequence[Sequence[float | None]], names: Sequence[str], what:
 
 
 def curves(methods: Sequence[Mapping[str, Any]]) -> SafeString:
-    """Mean validation accuracy over λ, one line for each method, with its name at the end of it."""
+    """Mean validation accuracy over λ, one line for each method, its name at the right beside where it ends."""
     lines = [(method["name"], _points(method["trials"])) for method in methods]
     lines = [(name, points) for name, points in lines if len(points) > 1]
     if not lines:
@@ -85,7 +85,7 @@ def curves(methods: Sequence[Mapping[str, Any]]) -> SafeString:
                 number % 6,
                 path,
                 dots,
-                f"{max(end[0], 0) + 9:.1f}",
+                f"{CURVE_WIDTH - MARGIN - 72:.1f}",
                 f"{height:.1f}",
                 name,
             )
@@ -117,8 +117,8 @@ def curves(methods: Sequence[Mapping[str, Any]]) -> SafeString:
         ticks,
         sides,
         SafeString("".join(parts)),
-        CURVE_WIDTH - MARGIN - 72,
-        bottom + 4,
+        CURVE_WIDTH - MARGIN - 80,
+        bottom + 30,
     )
 
 

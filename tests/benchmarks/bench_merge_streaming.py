@@ -70,10 +70,11 @@ def child(way: str, method: str, folder: Path, state: Path) -> dict[str, Any]:
     run(recipe, near[1:], state / "out", lambda *_: None, base=near[0])
     budget.close()
     wall, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+    peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
     cached = sum(path.stat().st_size for path in (state / "cache").rglob("*") if path.is_file())
     with (state / "out" / FILE).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024,
+    return {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak_mib": int(peak) / 1024,
             "scratch_mb": cached / 1e6, "digest": digest}  # fmt: skip
 
 

@@ -125,6 +125,12 @@ def test_a_report_is_shown_with_curves_and_published(people: People, world: Worl
     page = text(alice.get(address))
     assert "Validation accuracy over lambda" in page
     assert "which have no validation split" in page
+    assert "λ chosen" in page and "Perplexity" not in page
+    for entry in report["rows"]:
+        entry["retention"] = {"perplexity_base": 40.0, "perplexity": 44.4, "perplexity_ratio": 1.11, "kl": 0.0123}
+    MergeComparison.objects.filter(pk=world.comparison.pk).update(report=report | {"neutral_texts": 32})
+    page = text(alice.get(address))
+    assert "× 1.110" in page and "0.0123" in page and "on 32 neutral sentences" in page
     assert "style=" not in page.partition("<main")[2]
     assert alice.post(address, {"target": "alice/won", "method": "task_arithmetic"}).status_code == 302
     assert Merge.objects.get(repo__name="won").recipe["parameters"] == {"lambda": 0.5}
