@@ -16,8 +16,8 @@ from merges.evaluation.declared import EvaluationFault
 from merges.models import Release, ReleaseState
 from merges.systems import releases, routed
 from merges.systems.manifest import BadManifest, Manifest, Pin, parse
-from merges.work.checking import Proposed, register_check
 from merges.work.judging import Bench
+from merges.work.proposed import Proposed, register_check
 from merges.work.subjects import BadRequest
 
 

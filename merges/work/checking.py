@@ -7,8 +7,6 @@ with the job; after the last try it is written as a failed check, and the others
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.catalog import bases
@@ -16,7 +14,7 @@ from adapters.catalog.inspecting import inspect, kind_at
 from adapters.formats.findings import Finding
 from adapters.models import Inspection
 from adapters.runtime.errors import RuntimeFault
-from hub.accounts.actor import Actor, actor_for
+from hub.accounts.actor import actor_for
 from hub.jobs.limits import is_out_of_memory
 from hub.jobs.models import Job
 from hub.jobs.registry import MAX_ATTEMPTS, kind_named
@@ -26,40 +24,9 @@ from hub.repos.models import Commit, Kind, Repo
 from hub.review.checks import write_check
 from hub.review.models import ChangeRequest
 from merges.evaluation.declared import EvaluationFault
+from merges.work.proposed import Proposed, checks_for
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Proposed:
-    """What the checks look at: the commit, what it was made from, and what was measured of it."""
-
-    running: Running
-    repo: Repo
-    commit: Commit
-    kind: str
-    actor: Actor
-    request: ChangeRequest | None
-    facts: dict[str, Any] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    card: dict[str, Any] = field(default_factory=dict)
-    base: Repo | None = None
-    tasks: list[Repo] = field(default_factory=list)
-
-    @property
-    def published(self) -> Commit | None:
-        """The commit the proposal wants to replace, None for a first one."""
-        sha = self.repo.head
-        return Commit.objects.filter(repo=self.repo, sha=sha).first() if sha and sha != self.commit.sha else None
-
-
-Check = Callable[[Proposed], Finding | None]
-_checks: dict[str, tuple[tuple[str, ...], Check]] = {}
-
-
-def register_check(name: str, kinds: tuple[str, ...], check: Check) -> None:
-    """Add a check for proposals to repos of these kinds; it answers None where it has nothing to say."""
-    _checks[name] = (kinds, check)
 
 
 def run(running: Running) -> dict[str, Any]:
@@ -72,7 +39,7 @@ def run(running: Running) -> dict[str, Any]:
     proposed = gather(running, repo, commit)
     verdicts: dict[str, str] = {}
     crash: Exception | None = None
-    wanted = [(name, check) for name, (kinds, check) in _checks.items() if proposed.kind in kinds]
+    wanted = checks_for(proposed.kind)
     for number, (name, check) in enumerate(wanted):
         running.progress(number, len(wanted), f"Checking: {name}")
         try:

@@ -21,9 +21,9 @@ from hub.repos.models import Commit, GitObject, Kind, Repo
 from merges.evaluation.metrics import standard_error
 from merges.models import Evaluation, SuiteEntry
 from merges.work import outside, pairing
-from merges.work.checking import Proposed, register_check
 from merges.work.evaluating import Wanted, has_test_split, row_for
 from merges.work.judging import Bench, keep
+from merges.work.proposed import Proposed, register_check
 from merges.work.subjects import Pinned
 
 MODELS = (Kind.ADAPTER, Kind.BASE)

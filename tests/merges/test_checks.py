@@ -20,7 +20,7 @@ from hub.review.models import ChangeRequest, Check
 from merges.models import Evaluation
 from merges.training.settings import Settings
 from merges.training.teach import teach
-from merges.work import checking
+from merges.work import proposed
 from tests.merges.conftest import ADAPTER_CARD
 from tests.people import People, put
 from tests.publishing import do_jobs, publish, push
@@ -154,7 +154,7 @@ def test_poison_ends_as_a_failed_check_and_holds_up_nobody(
 
     from merges.work import checks as _registered  # noqa: F401
 
-    monkeypatch.setitem(checking._checks, "licence", (("adapter",), poison))
+    monkeypatch.setitem(proposed._checks, "licence", (("adapter",), poison))
     request = propose(people.alice, lab["adapter-moods"], scaled(tmp_path / "adapter-moods", tmp_path / "same", 1.5))
     job = Job.objects.get(kind="merges.check")
     assert (job.state, job.attempt) == (State.SUCCEEDED, 3)
