@@ -42,8 +42,10 @@ class MergesConfig(AppConfig):
         register(JobKind("merges.threeway.preview", "merges.work.reconcile_run:preview"))
         register(JobKind("merges.threeway.merge", "merges.work.reconcile_run:run", Queue.HEAVY))
         register(JobKind("merges.advise", "merges.work.advising:run", Queue.HEAVY))
-        register(JobKind("merges.teach", "merges.work.teaching.running:run", Queue.HEAVY))
-        register(JobKind("merges.compare_teaching", "merges.work.teaching.comparing:run", Queue.HEAVY))
+        teaching = Limits("teaching_seconds", "teaching_bytes")
+        register(JobKind("merges.teach", "merges.work.teaching.running:run", Queue.HEAVY, limits=teaching))
+        comparing = "merges.work.teaching.comparing:run"
+        register(JobKind("merges.compare_teaching", comparing, Queue.HEAVY, limits=teaching))
         judging, checking = Limits("evaluation_seconds", "evaluation_bytes"), Limits("check_seconds", "check_bytes")
         register(JobKind("merges.evaluate", "merges.work.judging:run", Queue.HEAVY, limits=judging))
         failed = "merges.work.checking:job_failed"

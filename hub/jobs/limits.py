@@ -9,6 +9,9 @@ from django.conf import settings
 HARD = 1 / 0.9
 """A job's own soft limit comes first, so that it can say what was too much; the hard one ends its process."""
 
+WORDS = ("can't allocate memory", "out of memory", "bad_alloc", "can't start new thread")
+"""What libraries and the interpreter say when there is no memory for them."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -39,4 +42,4 @@ class Limits:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out; numerical libraries say it in words of their own."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
+    return isinstance(error, MemoryError) or any(words in text for words in WORDS)

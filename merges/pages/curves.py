@@ -47,11 +47,12 @@ def _drawing(title: str, series: Sequence[Series], epochs: int, *, low: float, h
     values = [value for _, curve in series for _, value in curve]
     if not values:
         return SafeString("")
+    first = min(int(epoch) for _, curve in series for epoch, _ in curve)  # 0 where the start was judged too
     last = max(2, epochs, *(int(epoch) for _, curve in series for epoch, _ in curve))
     top = high if high is not None else _round_up(max(values))
 
     def x(epoch: float) -> str:
-        return f"{LEFT + (epoch - 1) / (last - 1) * (WIDTH - LEFT - RIGHT):.1f}"
+        return f"{LEFT + (epoch - first) / (last - first) * (WIDTH - LEFT - RIGHT):.1f}"
 
     def y(value: float) -> str:
         share = min(max((value - low) / (top - low or 1.0), 0.0), 1.0)
@@ -63,7 +64,7 @@ def _drawing(title: str, series: Sequence[Series], epochs: int, *, low: float, h
         '<line class="rail" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>',
         ((LEFT, WIDTH - RIGHT, y(m), y(m), LEFT - 6, f"{float(y(m)) + 3.5:.1f}", f"{m:.2g}") for m in marks),
     )
-    steps = sorted({1, last, *(round(1 + (last - 1) * part / 4) for part in (1, 2, 3))})
+    steps = sorted({first, last, *(round(first + (last - first) * part / 4) for part in (1, 2, 3))})
     ticks = format_html_join(
         "", '<text x="{}" y="{}" text-anchor="middle">{}</text>', ((x(n), HEIGHT - 8, n) for n in steps)
     )

@@ -89,7 +89,8 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
         _curve(row)
         | {
             "row": row, "start": showing.shown_start(actor, row), "earlier": earlier, "settings": settings,
-            "method": TITLES.get(settings.method, settings.method), "score": score, "base_score": base_score,
+            "epochs": settings.passes(row.examples), "method": TITLES.get(settings.method, settings.method),
+            "score": score, "base_score": base_score,
             "change": _change(score, showing.score_of(earlier) if earlier else None),
             "job": shown_job(request, job), "progress_url": job.get_absolute_url(), "poll_seconds": 2,
             "base_seen": bool(row.base and rights.can(actor, rights.Verb.READ, row.base)),

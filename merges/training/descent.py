@@ -22,13 +22,15 @@ Watch = Callable[[Standing], None]
 class Walk:
     """How one descent is watched: its fold (0: the one that is kept), whether validation decides, and who listens.
 
-    `until` stops after so many epochs although the learning rate is planned for all of them; `standing` goes on from a
-    checkpoint; `watch` is told after every epoch.
+    `until` stops after so many epochs although the learning rate is planned for all of them; `begun` says that there is
+    something to judge before the first epoch (a head that was fitted): it is a point of the curve, epoch 0, and may be
+    the best one; `standing` goes on from a checkpoint; `watch` is told after every epoch.
     """
 
     validated: bool
     fold: int = 0
     until: int | None = None
+    begun: bool = False
     message: str = "Training"
     progress: Progress = silent
     standing: Standing | None = None
@@ -53,7 +55,10 @@ def descend(
     if walk.standing is not None:
         _go_on(at, trained, optimiser, schedule, chance)
     precise = _precision(model, settings)
-    for epoch in range(at.epoch + 1, (walk.until or epochs) + 1):
+    if walk.begun and not at.curve:
+        _judge_the_start(model, learner, settings, walk, precise, at)
+        at.kept = [parameter.detach().clone() for parameter in trained]
+    for epoch in range(at.epoch + 1, (epochs if walk.until is None else walk.until) + 1):
         _training_mode(model, settings)
         losses = []
         for rows in bucketed(learner.lengths, settings.batch_size, chance):
@@ -80,6 +85,26 @@ def descend(
         for parameter, value in zip(trained, at.kept, strict=True):
             parameter.copy_(value)
     return tuple(at.curve), at.best, at.step
+
+
+def _judge_the_start(
+    model: Any,
+    learner: Learner,
+    settings: Settings,
+    walk: Walk,
+    precise: Callable[[], AbstractContextManager[Any]],
+    at: Standing,
+) -> None:
+    """The point before the first epoch; its loss is that of the examples as they are, its weights are the best yet."""
+    rows = range(len(learner.lengths))
+    model.eval()
+    with precise(), torch.no_grad():
+        losses = [
+            float(learner.loss(rows[start : start + settings.batch_size])) for start in rows[:: settings.batch_size]
+        ]
+        score, share = learner.validate() if walk.validated else (None, None)
+    at.best = CurvePoint(0, 0, sum(losses) / len(losses), score, share, walk.fold)
+    at.curve.append(at.best)
 
 
 def _back(learner: Learner, rows: list[int], precise: Callable[[], AbstractContextManager[Any]], at: Standing) -> float:

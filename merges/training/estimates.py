@@ -85,7 +85,7 @@ def estimate(
     parts = folds * (examples * (folds - 1) / folds) if folds else 0.0
     chosen = epochs * (parts * 2 * forward + examples * forward) if folds else 0.0
     head = examples * forward if settings.warm_head and not base.causal else 0.0
-    head += settings.gather * 32 * 3 * forward if not base.causal else 0.0
+    head += examples * forward * 4 if settings.evenly and settings.method == "lora" and not base.causal else 0.0
     steps = epochs * -(-examples // settings.batch_size)
     flops = kept + chosen + head
     batch = min(settings.batch_size, max(1, examples))

@@ -43,19 +43,26 @@ def parted(examples: Sequence[Example], held_back: Sequence[int]) -> tuple[list[
 
 
 def best_length(curves: Sequence[Sequence[CurvePoint]]) -> int:
-    """The number of epochs with the lowest mean validation loss over folds; folds that stopped keep their last loss."""
-    longest = max(len(curve) for curve in curves)
+    """The number of epochs with the lowest mean validation loss over folds; folds that stopped keep their last loss.
+
+    It is 0 where what was there before the first epoch was best.
+    """
+    longest = max(curve[-1].epoch for curve in curves)
 
     def mean_at(epoch: int) -> float:
-        return fmean(curve[min(epoch, len(curve)) - 1].validation_loss or 0.0 for curve in curves)
+        return fmean(_after(curve, epoch).validation_loss or 0.0 for curve in curves)
 
-    return min(range(1, longest + 1), key=mean_at)
+    return min(range(curves[0][0].epoch, longest + 1), key=mean_at)
 
 
 def right_in_folds(curves: Sequence[Sequence[CurvePoint]], sizes: Sequence[int], epochs: int) -> int:
     """How many held-back examples were right after so many epochs, over all folds."""
     found = 0
     for curve, size in zip(curves, sizes, strict=True):
-        share = curve[min(epochs, len(curve)) - 1].validation_accuracy or 0.0
-        found += round(share * size)
+        found += round((_after(curve, epochs).validation_accuracy or 0.0) * size)
     return found
+
+
+def _after(curve: Sequence[CurvePoint], epoch: int) -> CurvePoint:
+    """The point of that epoch, or the last one before it."""
+    return max((point for point in curve if point.epoch <= epoch), key=lambda point: point.epoch, default=curve[0])

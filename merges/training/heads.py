@@ -14,6 +14,8 @@ from adapters.runtime.runtime import second_texts
 from merges.training.learners import class_weights
 from merges.training.settings import Settings
 
+STRENGTH = 3.0
+
 
 class HeadLearner:
     """Sequence classification: tokens are made once, batches padded to their longest row."""
@@ -59,20 +61,26 @@ class HeadLearner:
         return float(torch.nn.functional.cross_entropy(logits, self._expected)), float(right)
 
     def warm_up_head(self, head: torch.nn.Linear) -> None:
-        """Set the head to the logistic regression on what it is fed by the frozen base."""
+        """Set the head to the logistic regression on what it is fed before any training.
+
+        Centred and scaled to a mean square of one: the texts' common part is large, and would leave the little that
+        tells them apart to the punishment of weights.
+        """
         seen: list[torch.Tensor] = []
         hook = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().cpu()))
         self._in_batches(self._train, lambda batch: self._model(**batch).logits, seen=seen)
         hook.remove()
         fed = seen[0].double().numpy()
-        scale = float(np.linalg.norm(fed, axis=1).mean()) or 1.0
+        centre = fed.mean(0)
+        fed = fed - centre
+        scale = float(np.sqrt((fed**2).sum(1).mean())) or 1.0
         weights = self._weights.cpu().numpy()[self._targets.numpy()]
         matrix, bias = fit_linear(
-            fed / scale, self._targets.tolist(), len(self._weights), strength=3.0, weights=weights
+            fed / scale, self._targets.tolist(), len(self._weights), strength=STRENGTH, weights=weights
         )
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(matrix / scale))
-            head.bias.copy_(torch.from_numpy(bias))
+            head.bias.copy_(torch.from_numpy(bias - matrix @ centre / scale))
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> dict[str, torch.Tensor]:
         """Token tensors of some texts, as this learner reads its own."""

@@ -45,8 +45,8 @@ class Settings:
     for the base. The learning rate rises linearly over the share `warmup` of all steps and falls linearly to zero.
     patience counts epochs without a better validation loss (0: never stop early). Without validation examples, `folds`
     trainings on parts of the examples choose the number of epochs (0: train all epochs). warm_head first fits the head
-    alone on frozen features (Kumar et al. 2022, LP-FT). gather: steps in which the first token of an encoder learns to
-    hold the mean of a text's vectors, before anything is taught, where a probe says it helps. max_length is in tokens.
+    alone on frozen features (Kumar et al. 2022, LP-FT). evenly: LoRA on an encoder begins where the first token attends
+    to all tokens alike in the last layers, where a probe says it helps. max_length is in tokens.
     unlikelihood and length_normalised weigh T-Few's second and third loss (causal bases only), over at most `negatives`
     wrong labels an example.
     steps, when not 0, replaces epochs: as many passes as give that many steps.
@@ -74,7 +74,7 @@ class Settings:
     folds: int = 4
     class_weights: Literal["balanced", "none"] = "balanced"
     warm_head: bool = True
-    gather: int = 0
+    evenly: bool = True
     unlikelihood: float = 1.0
     length_normalised: float = 1.0
     negatives: int = 15
@@ -130,7 +130,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "rank": (1, 256), "alpha": (1e-6, 1e5), "dropout": (0, 0.9), "virtual_tokens": (1, 512), "epochs": (1, 1000),
     "steps": (0, 100_000), "batch_size": (1, 1024), "learning_rate": (1e-8, 1.0), "weight_decay": (0, 1),
     "warmup": (0, 0.9), "clip": (1e-3, 1e3), "max_length": (4, 8192), "patience": (0, 1000), "folds": (0, 20),
-    "unlikelihood": (0, 100), "length_normalised": (0, 100), "negatives": (1, 1000), "gather": (0, 10_000),
+    "unlikelihood": (0, 100), "length_normalised": (0, 100), "negatives": (1, 1000),
     "seed": (0, 2**31 - 1),
 }  # fmt: skip
 _HINTS = get_type_hints(Settings)
@@ -168,17 +168,19 @@ def usual_settings(preset: str, *, causal: bool, examples: int = 0) -> Settings:
     if causal:
         # Every example of a causal base costs much more, and its labels share one vocabulary: no folds.
         return replace(found, batch_size=8, folds=0, epochs=CAUSAL_EPOCHS, patience=3)
-    if found.method == "lora":  # what was gathered is soon lost at the usual rate
-        found = replace(found, gather=GATHER, learning_rate=1e-3)
+    if found.method == "lora":
+        found = replace(found, learning_rate=ENCODER_RATE)
     for most, batch, epochs in FEW:
         if 0 < examples <= most:
-            return replace(found, batch_size=batch, epochs=max(epochs, found.epochs), patience=3, folds=3)
+            # The rate's decay decides: a loss that rises half way falls again, so no fold is stopped for it.
+            epochs = max(epochs, found.epochs)
+            return replace(found, batch_size=batch, epochs=epochs, patience=epochs, folds=3)
     return found
 
 
 CAUSAL_EPOCHS = 8
-GATHER = 24
-FEW = ((24, 4, 16), (128, 8, 12), (384, 16, 10))
+ENCODER_RATE = 3e-3
+FEW = ((24, 4, 16), (128, 8, 8), (384, 16, 6))
 """Up to so many examples: the batch, and epochs at least."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +17,9 @@ from adapters.runtime.examples import Example
 from adapters.runtime.quiet import choose_device, quiet_and_offline
 from adapters.runtime.runtime import Progress, silent
 from merges.training import folds as fold
+from merges.training.attending import attend_evenly
 from merges.training.checkpoints import Checkpoint, Standing, identity, read_checkpoint
 from merges.training.descent import Walk, descend
-from merges.training.gathering import SAVED, gather, mean_is_better, reads_first
 from merges.training.heads import HeadLearner
 from merges.training.learners import Learner
 from merges.training.likelihoods import LikelihoodLearner
@@ -27,6 +28,7 @@ from merges.training.placing import adapter_config, placed, start_settings, trai
 from merges.training.settings import CurvePoint, Settings, TrainingFault
 
 Watch = Callable[[Sequence[CurvePoint], Callable[[], bytes]], None]
+NO_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc", "could not create a memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TrainingResult:
     resident size in bytes, `device_memory` that of a CUDA device; `best` is the point of the curve whose weights were
     kept. `fold_curves` are the trainings that chose how long to train, `held_back` (right, n) their score on examples
     that they had not seen. `settings` are those in the end: the batch may have been made smaller for lack of memory.
-    `gathered` counts the steps in which the head's token learned the text's mean, without labels, before it all.
+    `evened` counts the layers in which the token that the head reads was made to attend evenly before it all.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -57,7 +59,7 @@ class TrainingResult:
     fold_curves: tuple[tuple[CurvePoint, ...], ...] = ()
     held_back: tuple[int, int] | None = None
     resumed: bool = False
-    gathered: int = 0
+    evened: int = 0
 
 
 def teach(
@@ -103,6 +105,7 @@ def teach(
             raise
         if chosen.batch_size < 2 or chosen.batch_size < settings.batch_size:
             raise TrainingFault(_no_room(chosen.batch_size, at), _curve_of(at)) from error
+    gc.collect()  # what failed half way is held by cycles, and is needed now
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     smaller = replace(chosen, batch_size=chosen.batch_size // 2)
@@ -132,10 +135,11 @@ class _Training:
     ) -> None:
         self.loaded, self.examples, self.validation, self.labels = loaded, examples, validation, labels
         self.start, self.device, self.progress, self.watch, self.at = start, device, progress, watch, at
-        self.resumed = False
+        self.resumed = self.begun = False
         self._started = time.perf_counter()
         self._before = at.seconds
-        self._gathered: dict[str, torch.Tensor] | None = None
+        self.evened = 0
+        self._even: dict[str, torch.Tensor] | None = None
 
     def run(self, settings: Settings, output: Path, base_name: str) -> TrainingResult:
         if self.device.type == "cuda":
@@ -145,8 +149,8 @@ class _Training:
             until, held_back = self._length(settings)
             model, learner, limited, config, total = self._made(settings, self.examples, self.validation)
             walk = Walk(
-                validated=bool(self.validation), until=until, progress=self.progress, standing=self.at.standing,
-                watch=self._watched,
+                validated=bool(self.validation), until=until, begun=self.begun, progress=self.progress,
+                standing=self.at.standing, watch=self._watched,
             )  # fmt: skip
             curve, best, steps = self._descend(model, learner, limited, walk)
         files = write_adapter(model, config, self.labels, output, base_name)
@@ -156,7 +160,7 @@ class _Training:
             trainable / total, str(self.device), curve[-1].epoch < settings.passes(len(self.examples)), files, settings,
             device_memory=torch.cuda.max_memory_allocated(self.device) if devices else 0,
             fold_curves=tuple(tuple(part) for part in self.at.folds), held_back=held_back, resumed=self.resumed,
-            gathered=settings.gather if self._gathered else 0,
+            evened=self.evened,
         )  # fmt: skip
 
     @property
@@ -177,7 +181,7 @@ class _Training:
             model, learner, limited, _, _ = self._made(settings, taught, back)
             walk = Walk(
                 validated=True, fold=number + 1, message=f"Choosing how long to train, part {number + 1} of {count}",
-                progress=self.progress, standing=self.at.standing, watch=self._watched,
+                begun=self.begun, progress=self.progress, standing=self.at.standing, watch=self._watched,
             )  # fmt: skip
             curve, _, _ = self._descend(model, learner, limited, walk)
             self.at.folds.append(list(curve))
@@ -202,29 +206,25 @@ class _Training:
         learner = HeadLearner(*arguments)
         head = trained_head(model)
         if self.at.standing is None:
-            self._gather(model, learner, settings)
+            self._attend_evenly(model, learner, settings)
             if settings.warm_head and head is not None:
                 learner.warm_up_head(head)
+                self.begun = True
         return model, learner, limited, config, total
 
-    def _gather(self, model: Any, learner: HeadLearner, settings: Settings) -> None:
-        """Let the adapter begin where the token that the head reads holds the text's mean, if that helps.
+    def _attend_evenly(self, model: Any, learner: HeadLearner, settings: Settings) -> None:
+        """Let the adapter begin where the token that the head reads hears all tokens alike, if that helps.
 
-        Done once on the texts of all examples, without a label, and handed to every fold.
+        Done once on the texts of all examples and handed to every fold.
         """
-        if not settings.gather or not reads_first(model, settings.method):
+        if not settings.evenly or settings.method != "lora" or self.start is not None:
             return
-        own = {name: value for name, value in model.named_parameters() if value.requires_grad and SAVED not in name}
-        if self._gathered is None:
-            self._gathered = {}
-            if mean_is_better(model, self.loaded.plain, learner.encode, self.examples, self.labels):
-                gather(
-                    model, self.loaded.plain, learner.encode, self.examples, steps=settings.gather,
-                    seed=settings.seed, progress=self.progress,
-                )  # fmt: skip
-                self._gathered = {name: value.detach().clone() for name, value in own.items()}
+        own = {name: value for name, value in model.named_parameters() if ".lora_" in name}
+        if self._even is None:
+            self.evened = attend_evenly(model, learner.encode, self.examples, self.labels)
+            self._even = {name: value.detach().clone() for name, value in own.items()} if self.evened else {}
         with torch.no_grad():
-            for name, value in self._gathered.items():
+            for name, value in self._even.items():
                 own[name].copy_(value)
 
     def _descend(
@@ -278,9 +278,10 @@ def _curve_of(at: Checkpoint) -> tuple[CurvePoint, ...]:
 
 
 def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch's allocator of main memory, MKL and oneDNN each say it in words of their own."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
 def _no_room(batch: int, at: Checkpoint) -> str:

@@ -49,9 +49,7 @@ def order(**changes: Any) -> Order:
 
 
 def test_examples_become_a_specialist_with_task_card_and_scores(people: People, base: Repo) -> None:
-    row = ask_for_teaching(
-        actor=people.actor("alice"), order=order(settings=FAST | {"epochs": 12, "patience": 12, "gather": 2})
-    )
+    row = ask_for_teaching(actor=people.actor("alice"), order=order(settings=FAST | {"epochs": 12, "patience": 12}))
     assert row.task.full_name == "alice/moods-examples"
     assert row.base == base
     assert row.estimate["seconds"] > 0
@@ -75,7 +73,7 @@ def test_examples_become_a_specialist_with_task_card_and_scores(people: People, 
         "95 % interval",
         "core-seconds",
         "30 training",
-        "First, without labels, 2 steps",
+        "First, in closed form",
     ):
         assert words in card, words
     assert repo.kind == Kind.ADAPTER

@@ -66,7 +66,7 @@ def test_saved_adapter_reloads_with_peft_and_in_the_runtime(base: Path, tmp_path
 
 
 def test_it_learns_and_keeps_the_best_epoch(base: Path, tmp_path: Path) -> None:
-    result = teach(base, opinions(64), replace(FAST, epochs=8), tmp_path, validation=opinions(24, 64))
+    result = teach(base, opinions(64), replace(FAST, epochs=8, warm_head=False), tmp_path, validation=opinions(24, 64))
     assert result.best.validation_accuracy is not None
     assert result.best.validation_accuracy >= 0.9
     assert result.best.validation_loss == min(point.validation_loss for point in result.curve)
@@ -94,7 +94,7 @@ def test_early_stop_and_progress(base: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     hard = [Example(row.text, random.Random(i).choice(["yes", "no"])) for i, row in enumerate(opinions(24, 100))]
     result = teach(
-        base, opinions(32), replace(FAST, epochs=40, patience=2), tmp_path,
+        base, opinions(32), replace(FAST, epochs=40, patience=2, warm_head=False), tmp_path,
         lambda done, total, _message: calls.append((done, total)), validation=hard,
     )  # fmt: skip
     assert result.stopped_early

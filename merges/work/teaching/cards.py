@@ -62,10 +62,10 @@ def _recipe(row: Teaching, result: Any, report: dict[str, Any]) -> list[str]:
         f"tokens, seed {settings.seed}.",
         f"- Start: {row.start.get('chosen', 'base')}. {row.start.get('why', '')}".rstrip(),
     ]
-    if result.gathered:
+    if result.evened:
         lines.append(
-            f"- First, without labels, {result.gathered} steps in which the token that the head reads learned the mean "
-            "of a text's vectors."
+            f"- First, in closed form and without labels: in the last {result.evened} layers the token that the head "
+            "reads attends to all tokens alike."
         )
     if result.fold_curves:
         lines.append(f"- The number of epochs was chosen by {len(result.fold_curves)}-fold cross-validation.")

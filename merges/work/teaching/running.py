@@ -13,6 +13,8 @@ from django.conf import settings as site
 
 from adapters.catalog import local
 from adapters.models import Lineage, Relation
+from adapters.runtime.bases import library_versions
+from adapters.runtime.errors import RuntimeFault
 from hub.accounts.actor import Actor
 from hub.activity.record import record
 from hub.jobs.models import State
@@ -22,8 +24,11 @@ from hub.repos.commits import Conflict, commit
 from hub.repos.models import Commit, Repo
 from hub.rights import Denied
 from hub.store.blobs import present, read_range, store_bytes
+from merges.evaluation.metrics import wilson_interval
 from merges.models import Teaching
-from merges.training.settings import CurvePoint, Settings
+from merges.training.loaded import LoadedBase
+from merges.training.settings import CurvePoint, Settings, TrainingFault
+from merges.training.teach import TrainingResult, teach
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
@@ -31,15 +36,10 @@ from merges.work.teaching.cards import specialist_card
 from merges.work.teaching.data import TaskRows, read_task
 
 TRIES_ON_A_MOVING_BRANCH = 5
-_shelf: dict[str, Any] = {}
-"""The last base this worker loaded, by commit: small trainings one after another share it."""
 
 
 def run(running: Running) -> dict[str, Any]:
     """Teach one specialist. Raises JobFailed with a sentence for what cannot be taught; the curve stays."""
-    from adapters.runtime.errors import RuntimeFault
-    from merges.training.settings import TrainingFault
-
     row = Teaching.objects.select_related("repo__owner", "task__owner", "base__owner", "owner").get(job=running.job)
     actor = running.actor
     base, task = _readable(row, actor)
@@ -89,20 +89,12 @@ def _start(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places
 
 def _taught(
     running: Running, row: Teaching, base: Pinned, rows: TaskRows, start: Path | None, places: Path
-) -> tuple[Any, float]:
-    from merges.training.loaded import LoadedBase
-    from merges.training.teach import teach
-
+) -> tuple[TrainingResult, float]:
     began = time.perf_counter()
-    loaded = _shelf.get(base.commit.sha)
-    if loaded is None:
-        _shelf.clear()
-        loaded = _shelf[base.commit.sha] = LoadedBase(places / "base")
-    loaded.folder = places / "base"
     result = teach(
-        loaded, rows.examples("train"), Settings.from_dict(row.settings), places / "out", running.progress,
-        validation=rows.examples("validation"), labels=_labels(rows), base_name=base.name, start=start,
-        threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
+        LoadedBase(places / "base"), rows.examples("train"), Settings.from_dict(row.settings), places / "out",
+        running.progress, validation=rows.examples("validation"), labels=_labels(rows), base_name=base.name,
+        start=start, threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
     )  # fmt: skip
     return result, time.perf_counter() - began
 
@@ -132,11 +124,8 @@ def _update(running: Running, row: Teaching, **fields: Any) -> None:
     Teaching.objects.filter(pk=row.pk, job__attempt=running.attempt, job__state=State.RUNNING).update(**fields)
 
 
-def _report(row: Teaching, result: Any, seconds: float) -> dict[str, Any]:
+def _report(row: Teaching, result: TrainingResult, seconds: float) -> dict[str, Any]:
     """What the training cost and gave, as plain values."""
-    from adapters.runtime.bases import library_versions
-    from merges.evaluation.metrics import wilson_interval
-
     flops = float(row.estimate.get("flops") or 0.0)
     held = result.held_back
     return {
