@@ -162,11 +162,13 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "hub.pages.failing.FailureMiddleware",
     "hub.pages.middleware.MovedMiddleware",
 ]
 ROOT_URLCONF = "hub.urls"
 WSGI_APPLICATION = "hub.wsgi.application"
 APPEND_SLASH = False
+CSRF_FAILURE_VIEW = "hub.pages.failing.expired"
 
 TEMPLATES = [
     {

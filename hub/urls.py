@@ -6,6 +6,11 @@ from django.urls import URLPattern, URLResolver, include, path
 from hub.pages import health
 from hub.pages.styleguide import styleguide
 
+handler400 = "hub.pages.failing.bad_request"
+handler403 = "hub.pages.failing.not_allowed"
+handler404 = "hub.pages.failing.not_found"
+handler500 = "hub.pages.failing.broken"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
     path("health/alive", health.alive),

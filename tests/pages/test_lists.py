@@ -68,3 +68,11 @@ def test_a_list_asks_as_often_for_many_as_for_few(people: People) -> None:
     for number in range(10):
         score(adapter(people, f"many-{number}", b"Words.\n"), task, 0.5)
     assert count() == few
+
+
+def test_a_text_file_is_shown_as_it_is_written(people: People) -> None:
+    repo = make_repo(people.bob, "files")
+    put(people.bob, repo, {"a.json": b'{\n  "rank": 8\n}\n'})
+    page = shown(address="/bob/files/blob/main/a.json")
+    inside = page.partition("<pre")[2].partition("</pre>")[0]
+    assert "rank" in inside and "\n" in inside, "lines stay lines"
