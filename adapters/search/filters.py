@@ -69,7 +69,7 @@ def _words(text: str) -> list[Q]:
     return [
         Q(name__icontains=part)
         | Q(description__icontains=part)
-        | Q(lead__icontains=part)
+        | Q(lead__icontains=part, gated="")
         | Q(owner__name__icontains=part)
         if "/" not in part
         else Q(owner__name__icontains=part.partition("/")[0]) & Q(name__icontains=part.partition("/")[2])

@@ -136,6 +136,11 @@ class Repo(models.Model):
         return f"{self.owner.name}/{self.name}"
 
     @property
+    def summary(self) -> str:
+        """What lists say of it: its description, else the first words of its card, which a gate keeps back."""
+        return self.description or ("" if self.gated else self.lead)
+
+    @property
     def is_task(self) -> bool:
         return self.kind == Kind.TASK
 

@@ -67,7 +67,7 @@ class RepoRow(Shape):
     private = serializers.BooleanField()
     gated = serializers.CharField(help_text="Empty, or how people get in: auto (whoever asks) or manual.")
     description = serializers.CharField()
-    lead = serializers.CharField(help_text="The first words of its card.")
+    summary = serializers.CharField(help_text="The description, else the first words of the card.")
     head = serializers.CharField()
     url = serializers.CharField(source="get_absolute_url")
     facts = serializers.DictField()

@@ -97,7 +97,7 @@ def row(repo: Repo) -> dict[str, Any]:
         "url": repo.get_absolute_url(),
         "private": repo.private,
         "gated": repo.gated,
-        "summary": repo.description or repo.lead,
+        "summary": repo.summary,
         "base": facts.get("base"),
         "method": facts.get("method"),
         "rank": facts.get("rank"),

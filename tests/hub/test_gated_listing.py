@@ -31,6 +31,7 @@ def test_found_with_a_lock_and_not_read(people: People, gated: Repo) -> None:
         who = client(getattr(people, name) if name else None)
         rows = who.get("/api/v1/repos?q=guarded").json()["results"]
         assert [(row["name"], row["gated"]) for row in rows] == [("guarded", "manual")]
+        assert (rows[0]["summary"], who.get("/api/v1/repos?q=hush").json()["count"]) == ("", 0)
         assert who.get("/api/v1/repos/acme/guarded").status_code == 404
     assert "guarded" in browser(None).get("/acme").content.decode()
     Repo.objects.filter(pk=gated.pk).update(private=True)

@@ -17,6 +17,9 @@ PAGES = "merges.pages.urls"
 VALUES = {"number": "1", "version": "1", "inside": "README.md", "revision": "main", "revisions": "main..main",
           "text": "none", "uuid": "0" * 8 + "-0000-4000-8000-" + "0" * 12, "path": "README.md"}  # fmt: skip
 
+FORM_OF_WEBHOOKS = re.compile(r'(?:id|for|name)="secret[\w-]*"|under your secret\.')
+"""A webhook is signed under a secret of its own; so says its form, which holds none."""
+
 
 def pages(patterns: list[Any] | None = None, prefix: str = "", inside: bool = False) -> Iterator[str]:
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
@@ -67,7 +70,7 @@ def test_strangers_read_nothing_private_on_any_page(people: People, world: World
                 body = b"" if answer.streaming else answer.content
                 assert method == "get" or state() == before, (person, where)
                 transaction.set_rollback(True)
-            shown = body.decode(errors="replace").replace(where, "")
+            shown = FORM_OF_WEBHOOKS.sub("", body.decode(errors="replace").replace(where, ""))
             for asked in re.findall(r"[\w./-]*secret[\w./-]*", where):
                 shown = shown.replace(asked, "")
             shown = (
