@@ -21,7 +21,8 @@ Fetch = Callable[[int, memoryview], None]
 
 SMALLEST, LARGEST = 1 << 18, 8 << 20
 SPARSE = 8
-"""A reading of less than this share of a part, elsewhere than where the last one ended, takes no whole part along."""
+"""A reading of less than this share of a part, elsewhere than where the last one ended, takes no whole part along, in a
+tensor of more parts than are kept."""
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Budget:
 
     files: int
     threads: int = 1
-    total: int = 192 << 20
+    total: int = 128 << 20
     connections: int = 4
     pool: ThreadPoolExecutor = field(init=False)
 
@@ -69,14 +70,14 @@ class Remote:
 
     def laid_out(self, spans: Mapping[str, tuple[int, int]]) -> None:
         """See `adapters.formats.values.Bytes`."""
-        most, starts = self._budget.part, [0]
+        most, starts, full = self._budget.part, [0], False
         for begin, end in sorted(spans.values()):
-            after_large = len(starts) - 1 in self._of_large
-            if begin > starts[-1] and (after_large or end - starts[-1] > most):
+            if begin > starts[-1] and (full or end - starts[-1] > most):
                 starts.append(begin)
-            if end - begin > most:
-                first = len(starts) - 1
+            full, first = end - begin > most, len(starts) - 1
+            if full:
                 starts.extend(range(begin + most, end, most))
+            if len(starts) - first > self._budget.kept:
                 self._of_large.update(range(first, len(starts)))
         self._starts = starts
         known = ((*spans[name], sha256) for name, sha256 in self._hashes.items() if name in spans)

@@ -16,7 +16,12 @@ WORTH_IT = 50_000_000
 
 def threads_for(values: int) -> int:
     """How many threads a merge of so many values gets: one while it is small, else one for each core at hand."""
-    return 1 if values < WORTH_IT else min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    return 1 if values < WORTH_IT else most_threads()
+
+
+def most_threads() -> int:
+    """How many threads a merge gets at most here."""
+    return min(MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
 def in_order(items: Iterable[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:

@@ -6,7 +6,6 @@ hold them. What was fetched before is read here; what is stored only as a predic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -91,8 +90,9 @@ def _left_there(item: Pinned) -> dict[str, Blob]:
 
 def _remotes(left: list[dict[str, Blob]], done: ExitStack) -> list[dict[str, Remote]]:
     from merges.running.ahead import Budget, Remote
+    from merges.running.pool import most_threads
 
-    budget = Budget(sum(map(len, left)), len(os.sched_getaffinity(0)))
+    budget = Budget(sum(map(len, left)), most_threads())
     done.callback(budget.close)
     hashes = manifests.tensor_hashes({blob.sha256 for group in left for blob in group.values()})
     result = []
