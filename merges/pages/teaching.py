@@ -91,6 +91,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
             "row": row, "start": showing.shown_start(actor, row), "earlier": earlier, "settings": settings,
             "epochs": settings.passes(row.examples), "method": TITLES.get(settings.method, settings.method),
             "score": score, "base_score": base_score,
+            "judging": showing.judging_of(row) if not score else None,
             "change": _change(score, showing.score_of(earlier) if earlier else None),
             "job": shown_job(request, job), "progress_url": job.get_absolute_url(), "poll_seconds": 2,
             "base_seen": bool(row.base and rights.can(actor, rights.Verb.READ, row.base)),
@@ -104,10 +105,21 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def curve(request: HttpRequest, pk: int) -> HttpResponse:
-    """The live curve alone, for polling; 286 tells htmx to stop when the job has ended."""
+    """The live curve alone, for polling; when the job has ended, htmx loads the page anew: it has scores to show."""
     row = _or_404(request, pk)
-    status = 286 if row.job.has_ended else 200
-    return render(request, "work/teaching_curve.html", _curve(row), status=status)
+    ended = row.job.has_ended
+    answer = render(request, "work/teaching_curve.html", _curve(row), status=286 if ended else 200)
+    if ended:
+        answer["HX-Refresh"] = "true"
+    return answer
+
+
+def compared(request: HttpRequest, pk: int) -> HttpResponse:
+    """Asked again and again while the comparison runs; when it has ended, htmx loads the page anew."""
+    row = _or_404(request, pk)
+    if row.comparing and not row.comparing.has_ended:
+        return HttpResponse(status=204)
+    return HttpResponse(status=286, headers={"HX-Refresh": "true"})
 
 
 @require_POST
@@ -137,7 +149,8 @@ def drawn(row: Teaching) -> dict[str, Any]:
     epochs = settings.passes(row.examples)
     return {
         "loss_drawing": loss_drawing(row.curve, epochs), "accuracy_drawing": accuracy_drawing(row.curve, epochs),
-        "points": row.curve,
+        "points": row.curve, "folded": any(point.get("fold") for point in row.curve),
+        "validated": any(not p.get("fold") and p.get("validation_loss") is not None for p in row.curve),
     }  # fmt: skip
 
 

@@ -95,6 +95,7 @@ urlpatterns = [
     path("teachings/<int:pk>", teaching.show),
     path("teachings/<int:pk>/curve", teaching.curve),
     path("teachings/<int:pk>/compare", teaching.compare),
+    path("teachings/<int:pk>/compared", teaching.compared),
     path("jobs", jobs.jobs, name="jobs"),
     path("jobs/<uuid:pk>", jobs.job, name="job"),
     path("jobs/<str:owner>/<uuid:pk>", RedirectView.as_view(url="/jobs/%(pk)s")),  # as the Hub client writes it

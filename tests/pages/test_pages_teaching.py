@@ -11,7 +11,7 @@ from hub.repos.models import Repo
 from merges.models import Teaching
 from tests.merges.test_work_teaching import FAST, distinct
 from tests.people import PASSWORD, People, make_people
-from tests.publishing import do_jobs, publish
+from tests.publishing import do_job, do_jobs, publish
 from tests.pure.tiny_models import write_encoder
 
 
@@ -69,18 +69,28 @@ def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -
     assert answer["Location"] == row.get_absolute_url()
     waiting = alice.get(row.get_absolute_url()).content.decode()
     assert f'hx-get="/teachings/{row.pk}/curve"' in waiting
+    assert "Teach again" not in waiting
+    assert "HX-Refresh" not in alice.get(f"/teachings/{row.pk}/curve")
+    do_job(row.job)
+    taught = alice.get(row.get_absolute_url()).content.decode()
+    assert "being judged" in taught
+    assert "Teach again" in taught
     do_jobs()
     page = alice.get(row.get_absolute_url()).content.decode()
+    assert "being judged" not in page
     for words in ("<polyline", "This specialist", "Its base, not taught", "Cost", "Use this specialist", "Compare"):
         assert words in page, words
     assert "style=" not in page
     curve = alice.get(f"/teachings/{row.pk}/curve")
-    assert curve.status_code == 286
+    assert (curve.status_code, curve["HX-Refresh"]) == (286, "true")
     assert "hx-get" not in curve.content.decode()
     assert "<polyline" in alice.get(row.job.get_absolute_url()).content.decode()
     assert alice.post(f"/teachings/{row.pk}/compare").status_code == 302
     row.refresh_from_db()
+    assert f"/teachings/{row.pk}/compared" in alice.get(row.get_absolute_url()).content.decode()
+    assert alice.get(f"/teachings/{row.pk}/compared").status_code == 204
     do_jobs()
+    assert alice.get(f"/teachings/{row.pk}/compared")["HX-Refresh"] == "true"
     assert "Linear probe" in alice.get(row.get_absolute_url()).content.decode()
     assert "/teach?target=alice/moods" in alice.get("/alice/moods").content.decode()
     assert "/teach?task=alice/moods-examples" in alice.get("/datasets/alice/moods-examples").content.decode()

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from hub.accounts.actor import Actor
+from hub.jobs.models import State
 from hub.repos.models import Repo
 from merges.models import Evaluation, Teaching
 
@@ -44,6 +45,14 @@ def score_of(row: Teaching) -> Evaluation | None:
         return None
     found = Evaluation.objects.filter(subject=row.repo_id, subject_sha=row.result_sha, task=row.task_id)
     return found.exclude(score=None).order_by("-created_at").first()
+
+
+def judging_of(row: Teaching) -> Evaluation | None:
+    """The evaluation of this teaching's result on its task that still waits or runs."""
+    if not row.result_sha:
+        return None
+    found = Evaluation.objects.filter(subject=row.repo_id, subject_sha=row.result_sha, task=row.task_id, score=None)
+    return found.filter(job__state__in=(State.QUEUED, State.RUNNING)).order_by("-created_at").first()
 
 
 def base_score_of(row: Teaching) -> Evaluation | None:
