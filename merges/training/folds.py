@@ -42,17 +42,23 @@ def parted(examples: Sequence[Example], held_back: Sequence[int]) -> tuple[list[
     return taught, [examples[number] for number in held_back]
 
 
-def best_length(curves: Sequence[Sequence[CurvePoint]]) -> int:
-    """The number of epochs with the lowest mean validation loss over folds; folds that stopped keep their last loss.
+def best_length(curves: Sequence[Sequence[CurvePoint]], sizes: Sequence[int], epochs: int) -> int:
+    """How many of `epochs` to train, from folds of these sizes; 0 where training made what was there before it worse.
 
-    It is 0 where what was there before the first epoch was best.
+    Where every fold walked all epochs it is all of them or, if the start was judged and found more (as many with a
+    lower loss), none: half way down the rate is still high, and what is best there is best by chance. Where folds were
+    stopped, each keeps its last loss, and the epoch of the lowest mean is taken.
     """
-    longest = max(curve[-1].epoch for curve in curves)
+    longest, first = max(curve[-1].epoch for curve in curves), curves[0][0].epoch
+    whole = all(curve[-1].epoch == epochs for curve in curves)
 
-    def mean_at(epoch: int) -> float:
+    def loss(epoch: int) -> float:
         return fmean(_after(curve, epoch).validation_loss or 0.0 for curve in curves)
 
-    return min(range(curves[0][0].epoch, longest + 1), key=mean_at)
+    if whole:
+        ends = (epochs, 0) if first == 0 else (epochs,)
+        return min(ends, key=lambda epoch: (-right_in_folds(curves, sizes, epoch), loss(epoch)))
+    return min(range(first, longest + 1), key=loss)
 
 
 def right_in_folds(curves: Sequence[Sequence[CurvePoint]], sizes: Sequence[int], epochs: int) -> int:

@@ -187,8 +187,9 @@ class _Training:
             self.at.folds.append(list(curve))
             self.at.standing = None
             self._watched(None)
-        epochs = fold.best_length(self.at.folds)
-        return epochs, (fold.right_in_folds(self.at.folds, [len(part) for part in parts], epochs), len(self.examples))
+        sizes = [len(part) for part in parts]
+        epochs = fold.best_length(self.at.folds, sizes, settings.passes(len(self.examples)))
+        return epochs, (fold.right_in_folds(self.at.folds, sizes, epochs), len(self.examples))
 
     def _made(
         self, settings: Settings, taught: Sequence[Example], back: Sequence[Example]

@@ -229,11 +229,25 @@ def test_folds_hold_every_row_once_and_spread_labels(labels: list[str], count: i
         assert max(counts) - min(counts) <= 1
 
 
+def test_the_best_length_is_all_or_nothing_unless_folds_were_stopped() -> None:
+    def curve(*points: tuple[float, float]) -> list[CurvePoint]:
+        return [CurvePoint(epoch, epoch, 1.0, loss, share, 1) for epoch, (loss, share) in enumerate(points)]
+
+    dip = curve((0.9, 0.5), (0.1, 0.5), (0.4, 0.75))
+    assert best_length([dip, dip], [4, 4], 2) == 2
+    assert best_length([dip, curve((0.9, 1.0), (0.5, 0.5), (0.4, 0.5))], [4, 4], 2) == 0
+    assert best_length([curve((0.5, 1.0), (0.1, 0.5), (0.6, 1.0))], [4], 2) == 0
+    assert best_length([curve((0.6, 1.0), (0.1, 0.5), (0.5, 1.0))], [4], 2) == 2
+    assert best_length([dip], [4], 9) == 1
+    assert best_length([dip[1:]], [4], 2) == 2
+
+
 def test_folds_choose_the_length_and_give_an_honest_score(base: Path, tmp_path: Path) -> None:
     result = teach(base, opinions(32), replace(FAST, folds=3, epochs=5), tmp_path)
     assert len(result.fold_curves) == 3
     assert result.held_back is not None and result.held_back[1] == 32
-    assert result.curve[-1].epoch == best_length(result.fold_curves) <= 5
+    sizes = [len(part) for part in stratified([row.label for row in opinions(32)], 3, 0)]
+    assert result.curve[-1].epoch == best_length(result.fold_curves, sizes, 5) <= 5
     assert {point.fold for curve in result.fold_curves for point in curve} == {1, 2, 3}
     assert usable_folds(["a"] * 3 + ["b"], 4) == 0
     assert usable_folds(["a", "b", "c", "d"] * 4, 5) == 4
