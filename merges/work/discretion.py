@@ -2,7 +2,8 @@
 
 Whoever may read the result reads its recipe.yaml, card, report and heads, for ever. An input, base or task that some
 of them may not read is called `private-1`, `private-2` … there; the full recipe stays with the Merge (see `showing`).
-A base that adapters were made for stays named in adapter_config.json: nobody could load them without it.
+A base that adapters were made for stays named in adapter_config.json: nobody could load them without it. What has the
+same owner as a private result is named in it; whoever makes that result public shows those names with it.
 """
 
 from __future__ import annotations
