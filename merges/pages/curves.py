@@ -64,7 +64,7 @@ def _drawing(title: str, series: Sequence[Series], epochs: int, *, low: float, h
         '<line class="rail" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>',
         ((LEFT, WIDTH - RIGHT, y(m), y(m), LEFT - 6, f"{float(y(m)) + 3.5:.1f}", f"{m:.2g}") for m in marks),
     )
-    steps = sorted({first, last, *(round(first + (last - first) * part / 4) for part in (1, 2, 3))})
+    steps = range(first, last + 1, max(1, -(-(last - first) // 5)))
     ticks = format_html_join(
         "", '<text x="{}" y="{}" text-anchor="middle">{}</text>', ((x(n), HEIGHT - 8, n) for n in steps)
     )

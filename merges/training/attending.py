@@ -3,8 +3,9 @@
 Sentence encoders are trained so that the mean over a text's tokens holds its meaning, but classifiers of their
 architectures read the first token alone. Where that token's query is zero, what it hears is the mean of all values. A
 query of zero for one token takes one rank of LoRA: with c the mean input of first tokens and d a direction that answers
-1 to c and next to nothing to other tokens, W' = W - (W c + b) d^T. For all-MiniLM-L6-v2 and 64 examples of nine tasks
-this alone takes a probe on the first token from 0.74 to 0.87 of held-back texts; a probe on the mean finds 0.88.
+1 to c and next to nothing to other tokens, W' = W - (W c + b) d^T. An adapter that is gone on from gives the rank that
+says least. For all-MiniLM-L6-v2 and 64 examples of nine tasks this alone takes a probe on the first token from 0.74 to
+0.87 of held-back texts; a probe on the mean finds 0.88.
 """
 
 from __future__ import annotations
@@ -62,12 +63,16 @@ def _silence(module: Any, first: torch.Tensor, others: torch.Tensor) -> None:
     spread += torch.eye(len(centre), dtype=spread.dtype, device=spread.device) * spread.diagonal().mean() * RIDGE
     direction = torch.linalg.solve(spread, centre)
     direction /= direction @ centre
-    plain = module.get_base_layer()
+    plain, scaling = module.get_base_layer(), module.scaling["default"]
+    down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
     with torch.no_grad():
-        query = plain.weight.double() @ centre + (plain.bias.double() if plain.bias is not None else 0.0)
+        rank = int((down.norm(dim=1) * up.norm(dim=0)).argmin())  # the one that says least, where it was taught before
+        up[:, rank] = 0.0
+        query = (plain.weight.double() + scaling * (up.double() @ down.double())) @ centre
+        query += plain.bias.double() if plain.bias is not None else 0.0
         size = query.norm().sqrt().clamp(min=1e-6)
-        module.lora_A["default"].weight[0] = (direction * size).float()
-        module.lora_B["default"].weight[:, 0] = (-query / (size * module.scaling["default"])).float()
+        down[rank] = (direction * size).float()
+        up[:, rank] = (-query / (size * scaling)).float()
 
 
 def _queries(model: Any) -> list[Any]:

@@ -180,7 +180,7 @@ def usual_settings(preset: str, *, causal: bool, examples: int = 0) -> Settings:
 
 CAUSAL_EPOCHS = 8
 ENCODER_RATE = 3e-3
-FEW = ((24, 4, 16), (128, 8, 8), (384, 16, 6))
+FEW = ((24, 4, 16), (48, 4, 8), (128, 8, 8), (384, 16, 6))
 """Up to so many examples: the batch, and epochs at least."""
 
 

@@ -218,7 +218,7 @@ class _Training:
 
         Done once on the texts of all examples and handed to every fold.
         """
-        if not settings.evenly or settings.method != "lora" or self.start is not None:
+        if not settings.evenly or settings.method != "lora":
             return
         own = {name: value for name, value in model.named_parameters() if ".lora_" in name}
         if self._even is None:

@@ -49,7 +49,7 @@ def test_a_mixed_batch_equals_one_adapter_at_a_time(taught: dict[str, Path]) -> 
     asked = [names[n % 4] for n in range(len(TEXTS))]
     found = mixed.logits(TEXTS, asked, batch_size=4)
     for text, name, logits in zip(TEXTS, asked, found, strict=True):
-        assert logits == pytest.approx(runtime.logits([text], name)[0], abs=2e-5)
+        assert logits == pytest.approx(runtime.logits([text], name)[0], abs=2e-5, rel=1e-4)
     assert not mixed.add("vectors", read_adapter(taught["vectors"]))
     mixed.remove("two")
     with pytest.raises(RuntimeFault, match="No adapter named two"):

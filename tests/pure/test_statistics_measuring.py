@@ -56,7 +56,7 @@ def test_an_injected_lack_of_memory_halves_the_batch(
     assert sizes[:4] == [8, 4, 2, 2]
     assert (found.examples, found.tokens) == (expected.examples, expected.tokens)
     for name, value in expected.fishers().items():
-        np.testing.assert_allclose(found.fishers()[name], value, rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(found.fishers()[name], value, rtol=1e-3, atol=1e-9)
 
 
 def by_autograd(

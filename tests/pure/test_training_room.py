@@ -190,7 +190,7 @@ def test_starting_from_an_adapter_keeps_what_it_knows(base: Path, tmp_path: Path
     begun = teach(
         base, rows[:4], replace(FAST, epochs=1, rank=2), tmp_path / "begun", validation=held, start=tmp_path / "first"
     )
-    assert begun.settings.rank == 4
+    assert (begun.settings.rank, begun.evened) == (4, 2)
     assert begun.best.validation_loss < none.best.validation_loss
     trials = try_starts(base, {"first": tmp_path / "first"}, rows[:12], held, ["no", "yes"], FAST)
     assert [trial.name for trial in trials] == [BASE, "first"]
