@@ -36,8 +36,8 @@ STRENGTH = 10.0
 def attend_evenly(model: Any, encode: Encode, rows: Sequence[Example], labels: Sequence[str]) -> int:
     """Set one rank of the query's LoRA in the last layers of `model`; returns in how many layers.
 
-    It is taken back (0) where a probe on the first token found more held-back labels without it. It needs no label, so
-    folds may share it. Models whose queries have no LoRA or are not known here stay as they are.
+    It is taken back (0) where a probe on the first token found more held-back labels without it than chance explains.
+    It needs no label, so folds may share it. Models whose queries have no LoRA or are not known here stay as they are.
     """
     queries = _queries(model)[-LAST:]
     if not queries:
@@ -47,13 +47,20 @@ def attend_evenly(model: Any, encode: Encode, rows: Sequence[Example], labels: S
     kept = [(down.detach().clone(), up.detach().clone()) for down, up in kept]
     for module in queries:
         _silence(module, *_inputs(model, module, encode, rows[:MOST_READ]))
-    if _held_back(model, encode, rows, labels) >= before:
+    after = _held_back(model, encode, rows, labels)
+    if before - after <= _by_chance(before, after, len(rows)):
         return len(queries)
     with torch.no_grad():
         for module, (down, up) in zip(queries, kept, strict=True):
             module.lora_A["default"].weight.copy_(down)
             module.lora_B["default"].weight.copy_(up)
     return 0
+
+
+def _by_chance(before: int, after: int, n: int) -> float:
+    """Two standard errors of the difference between two counts of n: few examples say little against what helps."""
+    share = (before + after) / (2 * n)
+    return 2.0 * (2 * n * share * (1 - share)) ** 0.5
 
 
 def _silence(module: Any, first: torch.Tensor, others: torch.Tensor) -> None:
