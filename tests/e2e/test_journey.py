@@ -38,7 +38,7 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
             break
         page.wait_for_timeout(1000)
         page.reload()
-    expect(page.locator(".checks")).to_contain_text("fits_base")
+    expect(page.locator(".checks", has_text="fits_base")).to_have_count(1)
     expect(page.locator(".facts")).to_contain_text("LoRA")
     expect(page.locator("aside")).to_contain_text("lab/tiny")
 
