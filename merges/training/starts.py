@@ -6,6 +6,7 @@ Causal models: how often each start, untrained, finds the right label the likeli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,8 @@ def search_combination(
 def choose(trials: Sequence[Trial]) -> tuple[Trial, str]:
     """The start to take and why: a relative only when it is ahead of the base by more than chance would often do.
 
-    Ahead means by at least two examples and one standard error of the base's share.
+    Ahead means by at least two examples and sqrt(2 ln(1 + relatives)) standard errors of the base's share: so far the
+    best of that many draws lies above their mean by chance alone.
     """
     known = [trial for trial in trials if not trial.error and trial.n]
     base = next((trial for trial in known if trial.name == BASE), None)
@@ -132,7 +134,8 @@ def choose(trials: Sequence[Trial]) -> tuple[Trial, str]:
         return Trial(BASE), "The base was not tried."
     best = max(known, key=lambda trial: trial.right)
     share = base.right / base.n
-    needed = max(2.0, (share * (1 - share) / base.n) ** 0.5 * base.n)
+    chance = math.sqrt(2 * math.log(len(known)))
+    needed = max(2.0, chance * (share * (1 - share) / base.n) ** 0.5 * base.n)
     told = f"{best.name} got {best.right} of {best.n} right before training, the base {base.right}"
     if best.name == BASE or len(known) == 1:
         return base, f"No relative was better than the base ({base.right} of {base.n} right before training)."

@@ -215,6 +215,10 @@ def test_a_start_must_be_clearly_ahead() -> None:
     assert best.name == "a"
     assert "55 of 64" in why and "40" in why
     assert choose([Trial(BASE, error="x")])[0].name == BASE
+    ahead = Trial("a", 45, 64)
+    assert choose([Trial(BASE, 40, 64), ahead])[0] == ahead
+    many = [Trial(f"r{number}", 40, 64) for number in range(9)]
+    assert choose([Trial(BASE, 40, 64), ahead, *many])[0].name == BASE, "the best of ten is ahead by chance"
 
 
 # --- folds -------------------------------------------------------------------------------------------------------------
