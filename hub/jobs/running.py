@@ -39,6 +39,10 @@ class LostLease(Exception):
     """Another worker has this job now; nothing of ours may be written."""
 
 
+class TryAgain(Exception):
+    """It could not be done this time; the message is the reason that people see while it waits for another try."""
+
+
 class JobFailed(Exception):
     """The work cannot be done; the message is for the person who asked. Not retried."""
 
@@ -154,9 +158,12 @@ def run_job(job_id: str, worker: str = "") -> None:
 
 
 def _after_crash(running: Running, error: Exception) -> None:
-    """An unforeseen error: try again while attempts are left, else fail with the last line of the reason."""
-    log.exception("job %s (%s), attempt %s", running.job.pk, running.job.kind, running.attempt)
-    reason = "".join(traceback.format_exception_only(error)).strip()[-2000:]
+    """Not this time: try again while attempts are left, else fail with the last line of the reason."""
+    if isinstance(error, TryAgain):
+        reason = str(error)[-2000:]
+    else:
+        log.exception("job %s (%s), attempt %s", running.job.pk, running.job.kind, running.attempt)
+        reason = "".join(traceback.format_exception_only(error)).strip()[-2000:]
     if running.attempt < MAX_ATTEMPTS:
         running._mine().update(state=State.QUEUED, lease_until=None, sent_at=None, error=reason, note="Will try again.")
     else:

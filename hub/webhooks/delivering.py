@@ -15,21 +15,17 @@ from hub import rights
 from hub.accounts.actor import Actor, actor_for
 from hub.jobs.models import Job
 from hub.jobs.registry import MAX_ATTEMPTS
-from hub.jobs.running import JobFailed, Running
+from hub.jobs.running import JobFailed, Running, TryAgain
 from hub.repos.models import DEFAULT_BRANCH
 from hub.rights import Verb
 from hub.webhooks import addresses
 from hub.webhooks.keeping import require_owner
 from hub.webhooks.models import Webhook
 from hub.webhooks.payloads import payload
-from hub.webhooks.watching import KIND, deliver, newest_watched, repo_of
+from hub.webhooks.watching import KIND, deliver, has_room, newest_watched, repo_of
 
 OFF_AFTER = 20
 """Failed deliveries in a row."""
-
-
-class TryAgain(Exception):
-    """The other side did not take it this time."""
 
 
 def send_test(*, actor: Actor, row: Webhook) -> Job:
@@ -40,6 +36,8 @@ def send_test(*, actor: Actor, row: Webhook) -> Job:
         raise ValidationError("It watches no repo that you may read yet, so there is nothing to tell of.")
     if row.disabled:
         raise ValidationError("This webhook is switched off. Switch it on first.")
+    if not has_room(row):
+        raise ValidationError("Too many deliveries of yours wait already. Try again when some have ended.")
     data = {"ref": f"refs/heads/{DEFAULT_BRANCH}", "sha": repo.head}
     return deliver(row, repo, "update", "repo.content", data, "a test")
 

@@ -64,11 +64,14 @@ def require_owner(actor: Actor, row: Webhook) -> None:
 def watched_from(text: str) -> list[dict[str, str]]:
     """What a person names, by spaces or lines: `owner`, `owner/name`, `datasets/owner/name`, or a page's address.
 
-    Raises ValidationError for an owner that is not known.
+    Raises ValidationError for an owner that is not known, and for what is no address.
     """
     found = []
-    for word in text.split():
-        path = urlsplit(word).path.strip("/") if "://" in word else word.strip("/")
+    for word in text.replace("\x00", "").split():
+        try:
+            path = urlsplit(word).path.strip("/") if "://" in word else word.strip("/")
+        except ValueError as error:
+            raise ValidationError(f"'{word[:100]}' is no address. Name an owner, or a repo as owner/name.") from error
         name = path.removeprefix("datasets/")
         if "/" in name:
             found.append({"type": "model" if name == path else "dataset", "name": name})

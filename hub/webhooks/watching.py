@@ -42,7 +42,7 @@ def on_event(event: Event) -> None:
     rows = Webhook.objects.filter(watched__overlap=watched, domains__contains=[domain], disabled=False)
     for webhook in rows.select_related("owner"):
         readable = Repo.objects.visible_to(actor_for(webhook.owner)).filter(pk=repo.pk)  # as it stands in the database
-        if readable.exists() and _has_room(webhook):
+        if readable.exists() and has_room(webhook):
             deliver(webhook, repo, action, scope, event.data, event.verb)
 
 
@@ -70,7 +70,8 @@ def newest_watched(webhook: Webhook) -> Repo | None:
     return rows.select_related("owner").order_by("-updated_at").first()
 
 
-def _has_room(webhook: Webhook) -> bool:
+def has_room(webhook: Webhook) -> bool:
+    """May one more delivery wait for this person's webhooks?"""
     waiting = Job.objects.filter(kind=KIND, owner=webhook.owner, state__in=(State.QUEUED, State.RUNNING))
     return waiting.count() < MOST_WAITING
 

@@ -20,7 +20,7 @@ from hub.jobs.models import Job, State
 from hub.jobs.running import run_job
 from hub.repos import lifecycle
 from hub.review import change_requests
-from hub.webhooks import addresses, keeping
+from hub.webhooks import addresses, delivering, keeping
 from hub.webhooks.models import Webhook
 from tests.people import PASSWORD, People, make_people, make_repo, put
 from tests.wire.test_wire_routes import as_
@@ -215,6 +215,20 @@ def test_the_client_s_routes_and_bad_input(people: People) -> None:
     assert "20 webhooks" in send(alice, ADDRESS, url="https://example.org", watched=watched).json()["error"]
 
 
+def test_a_test_waits_its_turn_and_says_why_it_waits(
+    people: People, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(people.alice, make_repo(people.alice, "open"), {"README.md": b"# Words"})
+    hook, receiver.status = watch(people, "alice", receiver.url, "user:alice"), 500
+    job = delivering.send_test(actor=people.actor("alice"), row=hook)
+    run_job(str(job.pk))
+    job.refresh_from_db()
+    assert (job.state, job.error) == (State.QUEUED, "The address answered 500.")
+    monkeypatch.setattr("hub.webhooks.watching.MOST_WAITING", 1)
+    with pytest.raises(ValidationError, match="Too many deliveries"):
+        delivering.send_test(actor=people.actor("alice"), row=hook)
+
+
 def browser_of(name: str) -> Client:
     made = Client()
     assert made.login(username=name, password=PASSWORD)
@@ -228,6 +242,8 @@ def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
     refused = browser.post(page, {"url": receiver.url, "watched": "nobody-here", "domains": "repo"})
     assert (refused.status_code, Webhook.objects.count()) == (422, 0)
     assert "Nobody here is called &#x27;nobody-here&#x27;" in refused.content.decode()
+    for odd in ("http://[x", "\x00", "no\x00body"):
+        assert browser.post(page, {"url": receiver.url, "watched": odd, "domains": "repo"}).status_code == 422
     asked = {"url": receiver.url, "watched": "alice http://here/alice/closed", "domains": "repo", "secret": "s3cret"}
     assert browser.post(page, asked).status_code == 302
     row = Webhook.objects.get()
