@@ -23,7 +23,7 @@ from merges.running.geometry import Conflict, conflict, cosines, products
 from merges.running.heads import kept_heads, labels_json, mean_head
 from merges.running.pieces import Pieces
 from merges.running.pool import in_order, threads_for
-from merges.running.reducing import Reduced, distance, reduced, rounding, stacked
+from merges.running.reducing import Reduced, already_minimal, distance, reduced, rounding, stacked
 from merges.running.report import LayerReport, MergeReport, Progress, as_json, manifest, tell, totals
 from merges.running.soft import routing_files
 from merges.running.writing import (
@@ -170,7 +170,7 @@ class _Work:
 
         Raises RecipeError if the budget is too small for rank 1.
         """
-        spectra, places = [], []
+        places = []
         for number, site in enumerate(self.sites):
             facts, arrays = self.pieces.get(number)
             told = facts["report"]
@@ -181,7 +181,12 @@ class _Work:
             if "left" in arrays:
                 self.ranks[site] = len(arrays["right"])
                 places.append(number)
-                spectra.append(_spectrum(arrays))
+        if self.recipe.output.form in ("energy", "bytes"):
+            self._cut(places)
+
+    def _cut(self, places: list[int]) -> None:
+        """Give each factored layer its share of the budget, and say what that loses."""
+        spectra = [_spectrum(self.pieces.get(number)[1]) for number in places]
         ranks = self._allocated([sum(self.reports[number].shape) for number in places], spectra)
         for number, rank, sigma in zip(places, ranks, spectra, strict=True):
             report = self.reports[number]
@@ -192,16 +197,13 @@ class _Work:
 
     def _allocated(self, costs: list[int], spectra: list[Array]) -> list[int]:
         output = self.recipe.output
-        if output.form == "energy" and output.energy is not None:
+        if output.energy is not None:
             return allocation.for_energy(spectra, costs, output.energy)
-        if output.form == "bytes" and output.max_bytes is not None:
-            try:
-                return allocation.for_numbers(
-                    spectra, costs, output.max_bytes // (4 if output.dtype == "float32" else 2)
-                )
-            except ValueError as error:
-                raise RecipeError([Problem("output.max_bytes", "error", str(error))]) from None
-        return [len(values) for values in spectra]
+        assert output.max_bytes is not None
+        try:
+            return allocation.for_numbers(spectra, costs, output.max_bytes // (4 if output.dtype == "float32" else 2))
+        except ValueError as error:
+            raise RecipeError([Problem("output.max_bytes", "error", str(error))]) from None
 
     def planned(self) -> list[Planned]:
         """Every tensor of the result, read from its piece when it is written."""
@@ -254,6 +256,10 @@ class _Work:
         output = self.recipe.output
         if output.form == "stacked" and isinstance(merged, LowRank):
             return Reduced(stacked(merged), norm(merged), 0.0)
+        unrounded = output.form == "exact" and output.dtype == "float32"
+        kept = already_minimal(merged) if unrounded and isinstance(merged, LowRank) else None
+        if kept is not None:
+            return kept
         ranks = [adapter.rank(site) for adapter in self.adapters if site in adapter.sites]
         return reduced(merged, sum(ranks) if isinstance(output.rank, str) else output.rank)
 

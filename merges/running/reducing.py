@@ -12,6 +12,9 @@ from merges.methods.deltas import RANK_TOLERANCE, Array, Delta, LowRank, blocks,
 EXACT_SIDE = 2048
 ITERATIONS = 4
 PROBES = 16
+CLEARLY_INDEPENDENT = 100.0
+# Below it float32 has no digits left to spare.
+SMALLEST_SQUARE = 1e-30
 
 
 def factored(delta: Delta, rank: int | None) -> LowRank:
@@ -57,6 +60,27 @@ def reduced(delta: Delta, rank: int | None) -> Reduced:
         float(np.sqrt(np.square(sigma).sum())),
         float(np.sqrt(np.square(tail).sum())),
     )
+
+
+def already_minimal(delta: LowRank) -> Reduced | None:
+    """The factors as they are where no direction of their product can be left out, None where that is not sure.
+
+    Of L·R the smallest singular value is at least σₘᵢₙ(L)·σₘᵢₙ(R) and the largest at most σₘₐₓ(L)·σₘₐₓ(R), so factors
+    with condition numbers below 100 have a product of full rank, far above what counts as noise: nothing need be
+    decomposed. Float32 knows the eigenvalues of LᵀL and RRᵀ well enough for that bound.
+    """
+    if not 0 < delta.rank <= min(delta.shape):
+        return None
+    left, right = delta.left.astype(np.float32, copy=False), delta.right.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        grams = left.T @ left, right @ right.T
+    for gram in grams:
+        if not (np.isfinite(gram).all() and gram.diagonal().min() > SMALLEST_SQUARE):
+            return None
+        values = np.linalg.eigvalsh(gram)
+        if not values[0] * CLEARLY_INDEPENDENT**2 > values[-1]:
+            return None
+    return Reduced(LowRank(left, right), float(np.sqrt(np.multiply(*grams, dtype=np.float64).sum())), 0.0)
 
 
 def rounding(delta: LowRank, written: LowRank) -> float:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from adapters.formats.inspect import inspect_adapter
 from merges.methods.deltas import Dense, LowRank, dense
 from merges.recipes import RecipeError, parse
 from merges.running import Cancelled, LocalAdapter, MergeReport, reducing, run
-from merges.running.reducing import distance, factored
+from merges.running.reducing import already_minimal, distance, factored
 from tests.make_adapters import ia3_config, ia3_tensors, lora_config, lora_tensors, write_adapter
 
 TARGETS = ("query", "key", "value")
@@ -302,3 +304,41 @@ def test_layers_keep_their_balance_between_factors() -> None:
     balanced = factored(delta, None)
     assert np.linalg.norm(balanced.left) == pytest.approx(np.linalg.norm(balanced.right), rel=1e-6)
     np.testing.assert_allclose(dense(balanced), dense(delta), rtol=1e-6)
+
+
+def test_independent_factors_are_written_as_they_are(folders: list[Path], tmp_path: Path) -> None:
+    """Nothing is lost or rounded: A of the result is the inputs' A, one below the other."""
+    merge(folders, tmp_path / "out")
+    written = load_file(tmp_path / "out" / "adapter_model.safetensors")[f"{QUERY}.lora_A.weight"]
+    inputs = [load_file(folder / "adapter_model.safetensors")[f"{QUERY}.lora_A.weight"] for folder in folders]
+    np.testing.assert_array_equal(written, np.concatenate(inputs))
+
+
+@given(
+    seed=st.integers(0, 1000),
+    rank=st.integers(1, 6),
+    likeness=st.sampled_from([0.0, 0.5, 0.999, 1.0]),
+    scale=st.sampled_from([1e-25, 1e-3, 1.0, 1e25]),
+)
+def test_factors_are_kept_only_where_their_product_has_full_rank(
+    seed: int, rank: int, likeness: float, scale: float
+) -> None:
+    draw = np.random.default_rng(seed)
+    left, right = draw.standard_normal((12, rank)), draw.standard_normal((rank, 9))
+    left[:, -1] = likeness * left[:, 0] + (1.0 - likeness) * left[:, -1]
+    delta = LowRank((left * scale).astype(np.float32), right.astype(np.float32))
+    kept = already_minimal(delta)
+    sigma = np.linalg.svd(delta.left.astype(float) @ delta.right.astype(float), compute_uv=False)
+    if kept is None:
+        assert scale != 1.0 or rank > 1  # A single pair that is not tiny or huge is always kept.
+        return
+    assert np.count_nonzero(sigma > 1e-6 * sigma[0]) == rank
+    assert kept.norm == pytest.approx(np.sqrt(np.square(sigma).sum()), rel=1e-4)
+    np.testing.assert_array_equal(kept.factors.left, delta.left)
+    np.testing.assert_array_equal(kept.factors.right, delta.right)
+
+
+def test_adapters_of_the_same_directions_need_only_one_adapters_rank(folders: list[Path], tmp_path: Path) -> None:
+    longer = {name: 2 * tensor for name, tensor in load_file(folders[0] / "adapter_model.safetensors").items()}
+    copy = write_adapter(tmp_path / "longer", lora_config(target_modules=list(TARGETS)), longer)
+    assert merge([folders[0], copy], tmp_path / "out").totals.largest_rank == 2
