@@ -10,9 +10,10 @@ import torch
 from adapters.embeddings import fisher
 from adapters.embeddings.declaration import Array, EmbeddingFault, Material, Method, Placed, Reference
 from adapters.embeddings.texts import choose, text_of
+from adapters.runtime.batching import encode
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
-from adapters.runtime.runtime import Runtime, encode
+from adapters.runtime.runtime import Runtime
 
 FEWEST, MOST = 8, 64
 EXACT_CLASSES, DRAWS = 4, 8

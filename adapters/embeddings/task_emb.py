@@ -11,7 +11,7 @@ from adapters.embeddings import fisher
 from adapters.embeddings.declaration import EmbeddingFault, Material, Method, Placed, Reference
 from adapters.embeddings.task2vec import BATCH, FEWEST, MOST, TOKENS, pooled, similarity
 from adapters.embeddings.texts import choose, text_of
-from adapters.runtime.runtime import encode
+from adapters.runtime.batching import encode
 
 
 def embed(material: Material) -> Placed:

@@ -12,8 +12,9 @@ import torch
 from adapters.embeddings import fisher, task2vec
 from adapters.embeddings.declaration import EmbeddingFault, Material, Method, Placed, Reference
 from adapters.embeddings.texts import text_of
+from adapters.runtime.batching import encode
 from adapters.runtime.linear import fit_linear
-from adapters.runtime.runtime import Runtime, encode
+from adapters.runtime.runtime import Runtime
 
 STEPS, BATCH, RATE = 60, 16, 0.1
 BETA = 1e-7

@@ -21,6 +21,7 @@ from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.quiet import quiet_and_offline
 
 Family = Literal["encoder", "causal", "seq2seq"]
+Task = Literal["classify", "generate"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 LONGEST = 512
 

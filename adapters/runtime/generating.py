@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from adapters.runtime import encdec
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.runtime import Runtime
 
@@ -82,7 +81,7 @@ def _at_once(
     asked = messages[-1]["content"] if messages else ""
     if not asked.strip():
         raise RuntimeFault("There is nothing to answer.")
-    yield encdec.greedy(runtime, runtime.model_of(adapter), [asked], most)[0], None
+    yield runtime.encoder_decoder(adapter).greedy([asked], most)[0], None
     yield "", "stop"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
-from adapters.runtime.runtime import Runtime, encode
+from adapters.runtime.batching import encode
+from adapters.runtime.runtime import Runtime
 
 
 def module_inputs(

@@ -16,8 +16,9 @@ import torch
 from torch.nn.functional import linear, pad
 
 from adapters.runtime.adapter_files import PIECES, PREFIX, AdapterFiles
+from adapters.runtime.batching import encode
 from adapters.runtime.errors import RuntimeFault
-from adapters.runtime.runtime import Runtime, encode
+from adapters.runtime.runtime import Runtime
 
 HEADS = ("classifier", "score")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from adapters.runtime import encdec
 from adapters.runtime.errors import RuntimeFault
-from adapters.runtime.runtime import Progress, Runtime, silent
+from adapters.runtime.progress import Progress, silent
+from adapters.runtime.runtime import Runtime
 
 
 def write_on(
@@ -27,13 +28,17 @@ def write_on(
     """
     if runtime.task != "generate":
         raise RuntimeFault("This base reads texts and writes none. Judge it by its head instead.")
-    model, order = runtime.model_of(adapter), sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    greedy = (
+        runtime.encoder_decoder(adapter).greedy
+        if runtime.family == "seq2seq"
+        else partial(_greedy, runtime, runtime.model_of(adapter))
+    )
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     written = [""] * len(prompts)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
         texts = [prompts[index] for index in part]
-        greedy = encdec.greedy if runtime.family == "seq2seq" else _greedy
-        for index, text in zip(part, greedy(runtime, model, texts, most_tokens), strict=True):
+        for index, text in zip(part, greedy(texts, most_tokens), strict=True):
             written[index] = text.split("\n")[0].strip()
         progress(min(start + batch_size, len(order)), len(order), "Writing")
     return written

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.runtime.runtime import Progress, silent
+from adapters.runtime.progress import Progress, silent
 from merges.demo.texts import DemoSplits, task_named
 from merges.training.settings import Settings
 from merges.training.teach import TrainingResult, teach

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from adapters.runtime.bases import library_versions
+from adapters.runtime.batching import Batches
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import choose_strength, fit_linear
+from adapters.runtime.progress import Progress, silent
 from adapters.runtime.prompts import prompt_of
-from adapters.runtime.runtime import Batches, Progress, Runtime, silent
+from adapters.runtime.runtime import Runtime
 from adapters.runtime.writing import retention, write_on
 from merges.evaluation import generation, metrics
 from merges.evaluation.declared import (

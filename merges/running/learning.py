@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from adapters.runtime.batching import encode, second_texts
 from adapters.runtime.examples import Example
-from adapters.runtime.runtime import Runtime, encode, second_texts
+from adapters.runtime.runtime import Runtime
 from merges.running.mixing import Routing, Shares, adapted, everywhere, mixed, routed
 from merges.running.report import Progress, as_json, tell
 from merges.running.soft import ROUTER, ROUTING

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file
 
+from adapters.runtime.batching import encode, second_texts
 from adapters.runtime.errors import RuntimeFault
-from adapters.runtime.runtime import Runtime, encode, second_texts
+from adapters.runtime.runtime import Runtime
 from merges.running.soft import ROUTER, ROUTING
 
 BATCH = 32

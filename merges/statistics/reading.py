@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from adapters.runtime.batching import encode, second_texts
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.examples import Example
 from adapters.runtime.likelihood import label_tokens, prompt_of, prompt_tokens, tail_log_probabilities
-from adapters.runtime.runtime import Runtime, encode, second_texts
+from adapters.runtime.runtime import Runtime
 from merges.statistics.layers import LinearHooks
 
 Likelihood = Literal["label", "next_token"]

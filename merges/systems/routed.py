@@ -14,7 +14,7 @@ from adapters.embeddings.texts import MOST, choose, text_of
 from adapters.routing import Library, Profile, Query, routers
 from adapters.routing.deciding import decide
 from adapters.runtime.examples import Example
-from adapters.runtime.runtime import Progress, silent
+from adapters.runtime.progress import Progress, silent
 from merges.evaluation.declared import EvaluationFault, EvaluationSettings, LocalTask
 from merges.evaluation.harness import Panel
 from merges.evaluation.metrics import standard_error

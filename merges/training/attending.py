@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from adapters.runtime.batching import second_texts
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
-from adapters.runtime.runtime import second_texts
 from merges.training.folds import stratified, usable_folds
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], dict[str, torch.Tensor]]

@@ -18,8 +18,9 @@ import numpy as np
 from adapters.runtime.bases import read_config
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
+from adapters.runtime.progress import Progress, silent
 from adapters.runtime.prompts import DEFAULT_TEMPLATE, prompt_of
-from adapters.runtime.runtime import Progress, Runtime, silent
+from adapters.runtime.runtime import Runtime
 from merges.evaluation.metrics import mcnemar_exact, wilson_interval
 from merges.training.estimates import BaseSize
 from merges.training.in_context import in_context_scores, shots_in_order

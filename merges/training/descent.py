@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adapters.runtime.runtime import Progress, silent
+from adapters.runtime.progress import Progress, silent
 from merges.training.checkpoints import Standing, load_optimiser, optimiser_tensors
 from merges.training.learners import Learner, bucketed
 from merges.training.settings import CurvePoint, Settings, TrainingFault

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from adapters.runtime.batching import second_texts
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
-from adapters.runtime.runtime import second_texts
 from merges.training.learners import class_weights
 from merges.training.settings import Settings
 

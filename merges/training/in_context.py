@@ -10,8 +10,9 @@ import numpy as np
 
 from adapters.runtime.examples import Example
 from adapters.runtime.likelihood import label_tokens, prompt_tokens
+from adapters.runtime.progress import Progress, silent
 from adapters.runtime.prompts import DEFAULT_TEMPLATE, prompt_of
-from adapters.runtime.runtime import Progress, Runtime, silent
+from adapters.runtime.runtime import Runtime
 
 TOKENS_IN_MEMORY = 6_000
 """Prefix tokens times rows held at once: each row carries the prefix's keys and values."""

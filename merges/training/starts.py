@@ -16,8 +16,9 @@ import numpy as np
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
+from adapters.runtime.progress import Progress, silent
 from adapters.runtime.prompts import prompt_of
-from adapters.runtime.runtime import Progress, Runtime, silent
+from adapters.runtime.runtime import Runtime
 from merges.comparing.tuning import Trial as Tried
 from merges.comparing.tuning import search_weights
 from merges.recipes import Recipe, parse

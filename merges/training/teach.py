@@ -14,8 +14,8 @@ import torch
 
 from adapters.runtime.bases import longest_input
 from adapters.runtime.examples import Example
+from adapters.runtime.progress import Progress, silent
 from adapters.runtime.quiet import choose_device, quiet_and_offline
-from adapters.runtime.runtime import Progress, silent
 from merges.training import folds as fold
 from merges.training.attending import attend_evenly
 from merges.training.checkpoints import Checkpoint, Standing, identity, read_checkpoint

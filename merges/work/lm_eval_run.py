@@ -19,8 +19,8 @@ from django.conf import settings
 
 from adapters.runtime.adapter_files import read_adapter, write_plain
 from adapters.runtime.bases import family_of
+from adapters.runtime.progress import Progress
 from adapters.runtime.prompts import prompt_of
-from adapters.runtime.runtime import Progress
 from merges.evaluation.declared import OWN_ROWS, EvaluationFault, EvaluationSettings, LocalTask
 from merges.evaluation.lm_eval import BadResults, OutsideScore, read_results
 
