@@ -7,7 +7,7 @@ from hub.accounts.actor import actor_for
 from hub.accounts.models import Account
 from hub.jobs import running
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
+from hub.jobs.working import run_job
 from hub.repos.changes import OnDisk, Put
 from hub.repos.commits import commit
 from hub.repos.models import Commit, Kind, Repo

@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import connection
 
-from hub.jobs import registry, running
+from hub.jobs import registry, working
 from hub.jobs.models import Job
 from hub.jobs.registry import JobKind
 
@@ -40,7 +40,7 @@ def run_job(job_id: str, worker: str) -> None:
         return
     kind = registry.kind_named(name)
     if kind.limits is None:
-        running.run_job(job_id, worker)
+        working.run_job(job_id, worker)
         return
     connection.close()  # nothing of ours is used while we wait
     with _as_main():
@@ -48,7 +48,7 @@ def run_job(job_id: str, worker: str) -> None:
         process.start()
     reason, final = _wait(process, kind, job_id)
     if reason:
-        running.ended_apart(job_id, worker, reason, again=not final)
+        working.ended_apart(job_id, worker, reason, again=not final)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _child(kind: JobKind, job_id: str, worker: str) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     registry.register(kind)
     try:
-        running.run_job(job_id, worker)
+        working.run_job(job_id, worker)
     finally:
         connection.close()
 

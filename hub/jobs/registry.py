@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hub.jobs.limits import Limits
 from hub.jobs.models import Job, Queue
+from hub.jobs.running import Running
 
-if TYPE_CHECKING:
-    from hub.jobs.running import Running
-
-Handler = Callable[["Running"], dict[str, Any]]
+Handler = Callable[[Running], dict[str, Any]]
 MAX_ATTEMPTS = 3
 
 

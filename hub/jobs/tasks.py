@@ -5,7 +5,7 @@ import socket
 
 from celery import shared_task
 
-from hub.jobs import apart, queue, running
+from hub.jobs import apart, queue, working
 
 
 @shared_task(name="hub.jobs.run", ignore_result=True, acks_late=True)
@@ -17,12 +17,12 @@ def run(job_id: str) -> None:
 @shared_task(name="hub.jobs.reap", ignore_result=True)
 def reap() -> None:
     """Give jobs of lost workers back, and knock again for them at once."""
-    if running.reap():
+    if working.reap():
         resend()
 
 
 @shared_task(name="hub.jobs.resend", ignore_result=True)
 def resend() -> None:
     """Knock again for jobs whose message was lost."""
-    for job in running.waiting_unsent():
+    for job in working.waiting_unsent():
         queue.knock(job)

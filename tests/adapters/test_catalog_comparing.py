@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 from adapters.catalog import comparing
 from adapters.models import Comparison, TensorPair
 from hub.jobs.models import Job, State
-from hub.jobs.running import Running, run_job
+from hub.jobs.running import Running
+from hub.jobs.working import run_job
 from hub.repos import trees
 from hub.repos.models import Repo
 from tests.make_adapters import base_config, base_tensors

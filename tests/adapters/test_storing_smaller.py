@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from adapters.catalog import decoding, predicting
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
+from hub.jobs.working import run_job
 from hub.repos import chunking, commits, freeing, hot, trees
 from hub.repos.models import Ref, Repo
 from hub.store import blobs, objects, predicted

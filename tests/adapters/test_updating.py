@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from adapters.catalog import predicting, updating
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
+from hub.jobs.working import run_job
 from hub.repos import trees
 from hub.repos.models import Commit, Repo
 from hub.review.models import ChangeRequest

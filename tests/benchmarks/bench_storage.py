@@ -134,7 +134,7 @@ def sha256(path: Path) -> str:
 def work(*kinds: str) -> float:
     """Run the waiting jobs of these kinds; seconds."""
     from hub.jobs.models import Job, State
-    from hub.jobs.running import run_job
+    from hub.jobs.working import run_job
 
     start = time.perf_counter()
     for job in Job.objects.filter(kind__in=kinds, state=State.QUEUED).order_by("created_at"):

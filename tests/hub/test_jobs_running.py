@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from hub.accounts.actor import actor_for
-from hub.jobs import queue, registry, running
+from hub.jobs import queue, registry, running, working
 from hub.jobs.models import Job, State
 from hub.jobs.registry import JobKind
 from hub.rights import Denied
@@ -52,10 +52,10 @@ def make(kind: str, **fields: Any) -> Job:
 @pytest.mark.django_db
 def test_success_progress_and_result() -> None:
     job = make("works")
-    running.run_job(str(job.pk))
+    working.run_job(str(job.pk))
     job.refresh_from_db()
     assert (job.state, job.result, job.attempt, job.note) == (State.SUCCEEDED, {"answer": 42}, 1, "")
-    running.run_job(str(job.pk))  # redelivered: nothing happens
+    working.run_job(str(job.pk))  # redelivered: nothing happens
     job.refresh_from_db()
     assert job.attempt == 1
 
@@ -64,7 +64,7 @@ def test_success_progress_and_result() -> None:
 def test_three_crashes_are_the_end() -> None:
     job = make("crashes")
     for attempt in (1, 2, 3):
-        running.run_job(str(job.pk))
+        working.run_job(str(job.pk))
         job.refresh_from_db()
         assert job.attempt == attempt
         assert job.state == (State.FAILED if attempt == 3 else State.QUEUED)
@@ -74,7 +74,7 @@ def test_three_crashes_are_the_end() -> None:
 @pytest.mark.django_db
 def test_a_reasoned_failure_is_not_retried() -> None:
     job = make("refuses")
-    running.run_job(str(job.pk))
+    working.run_job(str(job.pk))
     job.refresh_from_db()
     assert (job.state, job.attempt, job.error) == (State.FAILED, 1, "This cannot be done, because of reasons.")
 
@@ -82,7 +82,7 @@ def test_a_reasoned_failure_is_not_retried() -> None:
 @pytest.mark.django_db
 def test_a_stale_worker_writes_nothing() -> None:
     job = make("is_overtaken")
-    running.run_job(str(job.pk))
+    working.run_job(str(job.pk))
     job.refresh_from_db()
     assert job.state == State.RUNNING
     assert job.attempt == 2
@@ -91,15 +91,15 @@ def test_a_stale_worker_writes_nothing() -> None:
 @pytest.mark.django_db
 def test_the_reaper_gives_back_and_gives_up() -> None:
     job = make("works")
-    assert running.claim(str(job.pk), "w1") is not None
-    assert running.claim(str(job.pk), "w2") is None
-    assert running.reap() == 0
+    assert working.claim(str(job.pk), "w1") is not None
+    assert working.claim(str(job.pk), "w2") is None
+    assert working.reap() == 0
     Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert running.reap() == 1
+    assert working.reap() == 1
     job.refresh_from_db()
     assert (job.state, job.attempt) == (State.QUEUED, 1)
     Job.objects.update(state=State.RUNNING, attempt=3, lease_until=timezone.now() - timedelta(seconds=1))
-    assert running.reap() == 1
+    assert working.reap() == 1
     job.refresh_from_db()
     assert (job.state, job.error) == (State.FAILED, "The worker was lost 3 times.")
 
@@ -115,11 +115,11 @@ def test_cancelling(people: People) -> None:
     with pytest.raises(Denied):
         queue.cancel(actor=actor_for(people.charlie), job=job)
     assert queue.cancel(actor=actor_for(people.alice), job=job).state == State.CANCELLED
-    running.run_job(str(job.pk))
+    working.run_job(str(job.pk))
     job.refresh_from_db()
     assert job.state == State.CANCELLED
     other = make("works", owner=people.alice)
-    held = running.claim(str(other.pk), "w")
+    held = working.claim(str(other.pk), "w")
     assert held is not None
     queue.cancel(actor=actor_for(people.mary), job=other)
     with pytest.raises(running.Cancelled):

@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
+from hub.jobs.working import run_job
 from hub.repos import lifecycle
 from hub.review import change_requests
 from hub.webhooks import addresses, delivering, keeping

@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
+from hub.jobs.working import run_job
 from hub.repos import chunking, trees
 from hub.repos.models import Repo
 from hub.store import blobs, chunked, cutting, objects

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.jobs.models import Job, State
-from hub.jobs.running import run_job
+from hub.jobs.working import run_job
 from hub.repos import chunking, hot
 from hub.store import objects
 from hub.store.collect import collect

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from adapters.formats import licences
 from hub.accounts.actor import actor_for
 from hub.accounts.models import Account
-from hub.jobs import running
+from hub.jobs import working
 from hub.jobs.models import Job, State
 from hub.repos.changes import OnDisk, Put
 from hub.repos.models import Repo
@@ -168,7 +168,7 @@ def test_poison_ends_as_a_failed_check_and_holds_up_nobody(
     Job.objects.filter(kind="merges.check").update(
         state=State.RUNNING, attempt=3, lease_until=timezone.now() - timezone.timedelta(minutes=1)
     )
-    assert running.reap() == 1
+    assert working.reap() == 1
     assert found(request, "checks").verdict == "fail"
     assert "lost 3 times" in found(request, "checks").summary
     # and tasks are checked like adapters

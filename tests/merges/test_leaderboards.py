@@ -137,7 +137,7 @@ def test_one_job_judges_many_and_nothing_twice(people: People, lab: dict[str, Re
 def test_a_killed_worker_loses_nothing_that_was_done(
     people: People, lab: dict[str, Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hub.jobs.running import run_job
+    from hub.jobs.working import run_job
     from merges.work import judging
 
     rows = ask_for_matrix(

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from hub.jobs import running
+from hub.jobs import working
 from hub.jobs.models import Job, State
 from hub.jobs.tasks import resend
 from hub.repos import trees
@@ -80,7 +80,7 @@ def test_a_killed_workers_training_is_gone_on_with(
     Job.objects.filter(pk=job.pk).update(
         lease_until=timezone.now() - timedelta(seconds=1), created_at=timezone.now() - timedelta(minutes=1)
     )
-    assert running.reap() == 1
+    assert working.reap() == 1
     resend()
     start_worker()
     wait_for(lambda: Job.objects.get(pk=job.pk).has_ended, "the second worker")
