@@ -1,17 +1,16 @@
-"""The only answer to who may know of, read, change or judge a repo. Every door asks here.
+"""The only answer to who may read, change or judge a repo in hand. Every door asks here.
 
+Which repos one finds is asked of the rows (`visible_to`, `known_to`), by the same rules as `Verb.READ` here.
 Rights are computed from ownership, membership, role and the token in hand; nothing is copied into rows.
 What a person may not read looks absent (404) everywhere.
 """
 
 from enum import StrEnum
-from uuid import UUID
-
-from django.db.models import Q, QuerySet
 
 from hub.accounts.actor import Actor
-from hub.accounts.models import Account, MemberRole, Membership
-from hub.repos.models import AccessRequest, Repo, RepoQuerySet, Standing
+from hub.accounts.memberships import organisations_of
+from hub.accounts.models import Account, MemberRole
+from hub.repos.models import AccessRequest, Repo, Standing
 
 
 class Verb(StrEnum):
@@ -26,45 +25,6 @@ class Verb(StrEnum):
 
 class Denied(Exception):
     """The actor may see the repo but not do this."""
-
-
-def visible_repos(repos: RepoQuerySet, actor: Actor) -> RepoQuerySet:
-    """The repos of a queryset that this actor may read."""
-    account, token = actor.account, actor.token
-    if account is None:
-        return repos.filter(private=False, gated="").exclude(standing=Standing.QUARANTINED)
-    if not account.is_staff:
-        mine = Q(owner=account) | Q(owner__in=organisations_of(account))
-        repos = repos.filter(Q(private=False) | mine)
-        if not account.is_maintainer:
-            repos = repos.filter(~Q(standing=Standing.QUARANTINED) | mine)
-            repos = repos.filter(Q(gated="") | mine | Q(pk__in=_let_in(account)))
-    if token and token.repos:
-        named = Q()
-        for repo_id in token.repos:
-            owner, _, name = repo_id.partition("/")
-            named |= Q(owner__name__iexact=owner, name__iexact=name)
-        repos = repos.filter(Q(private=False) | named)
-    return repos
-
-
-def known_repos(repos: RepoQuerySet, actor: Actor) -> RepoQuerySet:
-    """The repos of a queryset that this actor may know of: those they may read, and those they could ask to read."""
-    visible = visible_repos(Repo.objects.all(), actor).values("pk")
-    return repos.filter(Q(pk__in=visible) | Q(private=False, standing=Standing.GOOD) & ~Q(gated=""))
-
-
-def _let_in(account: Account) -> "QuerySet[AccessRequest, UUID]":
-    accepted = AccessRequest.objects.filter(account=account, state=AccessRequest.State.ACCEPTED)
-    return accepted.values_list("repo_id", flat=True)
-
-
-def organisations_of(account: Account, *roles: str) -> "QuerySet[Membership, int]":
-    """Ids of the organisations a person belongs to (in one of these roles)."""
-    memberships = Membership.objects.filter(member=account)
-    if roles:
-        memberships = memberships.filter(role__in=roles)
-    return memberships.values_list("organisation_id", flat=True)
 
 
 def can(actor: Actor, verb: Verb, repo: Repo) -> bool:
@@ -91,6 +51,14 @@ def can_act_for(actor: Actor, owner: Account, *, admin: bool = False) -> bool:
         return True
     roles = (MemberRole.ADMIN,) if admin else (MemberRole.WRITE, MemberRole.ADMIN)
     return owner.is_organisation and organisations_of(account, *roles).filter(organisation=owner).exists()
+
+
+def owners_for(actor: Actor) -> list[Account]:
+    """In whose names the actor is offered to make something: their own first, then organisations they write for."""
+    if actor.account is None:
+        return []
+    mine = organisations_of(actor.account, MemberRole.WRITE, MemberRole.ADMIN)
+    return [actor.account, *Account.objects.filter(pk__in=mine)]
 
 
 def require(actor: Actor, verb: Verb, repo: Repo) -> None:
@@ -131,4 +99,6 @@ def _may_read(actor: Actor, repo: Repo) -> bool:
         return True
     if organisations_of(account).filter(organisation=repo.owner_id).exists():
         return True
-    return bool(repo.gated) and not repo.private and not quarantined and _let_in(account).filter(repo=repo.pk).exists()
+    if not repo.gated or repo.private or quarantined:
+        return False
+    return AccessRequest.objects.letting_in(account).filter(repo=repo).exists()

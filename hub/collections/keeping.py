@@ -11,6 +11,7 @@ from django.db.models import Count, Q, QuerySet
 
 from hub import rights
 from hub.accounts.actor import Actor
+from hub.accounts.memberships import organisations_of
 from hub.accounts.models import Account
 from hub.collections.models import Collection, Item
 from hub.repos.models import Repo
@@ -24,7 +25,7 @@ def collections_for(actor: Actor) -> QuerySet[Collection]:
     """Public ones, and those of the actor and of their organisations."""
     shown = Q(private=False)
     if actor.account is not None and not (actor.token and actor.token.is_limited):
-        shown |= Q(owner=actor.account) | Q(owner__in=rights.organisations_of(actor.account))
+        shown |= Q(owner=actor.account) | Q(owner__in=organisations_of(actor.account))
     return Collection.objects.filter(shown).select_related("owner")
 
 

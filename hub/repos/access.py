@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 
 from hub import rights
 from hub.accounts.actor import Actor
+from hub.accounts.memberships import organisations_of
 from hub.accounts.models import Account, MemberRole, Membership
 from hub.activity.notices import tell
 from hub.activity.record import record
@@ -77,7 +78,7 @@ def _administered(actor: Actor) -> QuerySet[Repo]:
     """The repos that are a person's own, or of an organisation they administer."""
     if actor.account is None:
         return Repo.objects.none()
-    owners = rights.organisations_of(actor.account, MemberRole.ADMIN)
+    owners = organisations_of(actor.account, MemberRole.ADMIN)
     return Repo.objects.visible_to(actor).filter(Q(owner=actor.account) | Q(owner__in=owners))
 
 

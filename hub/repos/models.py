@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
@@ -11,12 +10,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Upper
 
+from hub.accounts.actor import Actor
+from hub.accounts.memberships import organisations_of
 from hub.accounts.models import Account
 from hub.accounts.names import MAX_LENGTH, check_name
 from hub.store.models import Blob
-
-if TYPE_CHECKING:
-    from hub.accounts.actor import Actor
 
 DEFAULT_BRANCH = "main"
 ZERO_SHA = "0" * 40
@@ -46,16 +44,29 @@ class Gate(models.TextChoices):
 
 class RepoQuerySet(models.QuerySet["Repo"]):
     def visible_to(self, actor: Actor) -> RepoQuerySet:
-        """The repos this actor may know of. Everything else looks absent."""
-        from hub.rights import visible_repos
-
-        return visible_repos(self, actor)
+        """The repos this actor may read, by the rules of `rights.can`. Everything else looks absent."""
+        account, token, repos = actor.account, actor.token, self
+        if account is None:
+            return repos.filter(private=False, gated="").exclude(standing=Standing.QUARANTINED)
+        if not account.is_staff:
+            mine = Q(owner=account) | Q(owner__in=organisations_of(account))
+            repos = repos.filter(Q(private=False) | mine)
+            if not account.is_maintainer:
+                repos = repos.filter(~Q(standing=Standing.QUARANTINED) | mine)
+                let_in = AccessRequest.objects.letting_in(account).values("repo")
+                repos = repos.filter(Q(gated="") | mine | Q(pk__in=let_in))
+        if token and token.repos:
+            named = Q()
+            for repo_id in token.repos:
+                owner, _, name = repo_id.partition("/")
+                named |= Q(owner__name__iexact=owner, name__iexact=name)
+            repos = repos.filter(Q(private=False) | named)
+        return repos
 
     def known_to(self, actor: Actor) -> RepoQuerySet:
         """Those, and the gated ones whose existence is public though their content is not."""
-        from hub.rights import known_repos
-
-        return known_repos(self, actor)
+        visible = Repo.objects.visible_to(actor).values("pk")
+        return self.filter(Q(pk__in=visible) | Q(private=False, standing=Standing.GOOD) & ~Q(gated=""))
 
     def with_id(self, repo_id: str) -> RepoQuerySet:
         """Repos called `owner/name`, without regard to case (a model and a task may share a name)."""
@@ -163,6 +174,12 @@ class FormerName(models.Model):
         return self.full_name
 
 
+class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
+    def letting_in(self, account: Account) -> AccessRequestQuerySet:
+        """A person's accepted ones: each opens the gate of its repo."""
+        return self.filter(account=account, state=AccessRequest.State.ACCEPTED)
+
+
 class AccessRequest(models.Model):
     """A person asks to read a gated repo, and what was answered."""
 
@@ -177,6 +194,8 @@ class AccessRequest(models.Model):
     text = models.TextField(max_length=2000, blank=True, help_text="What they want it for.")
     reason = models.CharField(max_length=300, blank=True, help_text="Why they were not let in.")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = AccessRequestQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]

@@ -8,18 +8,17 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from hub.accounts.actor import Actor
-from hub.accounts.models import Account
 from hub.collections import keeping
 from hub.collections.models import Collection, Item
 from hub.repos.models import Repo
-from hub.rights import organisations_of
+from hub.rights import owners_for
 from merges.pages.shared import actor_of, attempt, page_of, rows
 
 
 def index(request: HttpRequest) -> HttpResponse:
     """Every collection one may see; with `?add=owner/name` one's own, to put that repo into; the form for a new one."""
     actor, asked, error = actor_of(request), request.POST, ""
-    owners = _owners(actor)
+    owners = owners_for(actor)
     added = _repo(actor, request.GET.get("add", ""), request.GET.get("kind", ""))
     if request.method == "POST":
         owner = next((item for item in owners if item.name == asked.get("owner")), actor.account)
@@ -98,12 +97,6 @@ def _repo(actor: Actor, name: str, kind: str) -> Repo | None:
         return None
     known = Repo.objects.with_id(name).known_to(actor).select_related("owner")
     return (known.tasks() if kind == "task" else known.models()).first() or known.first()
-
-
-def _owners(actor: Actor) -> list[Account]:
-    if actor.account is None:
-        return []
-    return [actor.account, *Account.objects.filter(pk__in=organisations_of(actor.account, "write", "admin"))]
 
 
 def _url(found: Collection) -> str:

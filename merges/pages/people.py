@@ -16,7 +16,7 @@ from hub.repos import lifecycle
 from hub.repos.changes import Change, Inline, Put
 from hub.repos.commits import commit
 from hub.repos.models import Kind
-from hub.rights import Verb, organisations_of, require
+from hub.rights import Verb, owners_for, require
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, rows, signed_in
 
 
@@ -39,7 +39,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Create a repo."""
     actor, asked, error = actor_of(request), request.POST, ""
     assert actor.account is not None
-    owners = [actor.account, *Account.objects.filter(pk__in=organisations_of(actor.account, "write", "admin"))]
+    owners = owners_for(actor)
     if request.method == "POST":
         owner = next((item for item in owners if item.name == asked.get("owner")), actor.account)
         kind = asked.get("kind") if asked.get("kind") in Kind.values else Kind.ADAPTER

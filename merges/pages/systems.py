@@ -11,9 +11,8 @@ from django.views.decorators.http import require_POST
 
 from adapters.search.filters import Filters
 from adapters.search.listing import listing
-from hub.accounts.models import Account
 from hub.repos.models import Commit, Kind, Repo
-from hub.rights import organisations_of
+from hub.rights import owners_for
 from merges.methods import METHODS
 from merges.models import Release, ReleaseState
 from merges.pages import plots
@@ -25,9 +24,7 @@ from merges.systems.manifest import BadManifest
 def system_list(request: HttpRequest) -> HttpResponse:
     """Every System one may see, and the form for a new one."""
     actor, asked, error = actor_of(request), request.POST, ""
-    owners: list[Account] = []
-    if actor.account is not None:
-        owners = [actor.account, *Account.objects.filter(pk__in=organisations_of(actor.account, "write", "admin"))]
+    owners = owners_for(actor)
     if request.method == "POST":
         owner = next((item for item in owners if item.name == asked.get("owner")), actor.account)
         if owner is None:
