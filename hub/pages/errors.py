@@ -13,6 +13,7 @@ from rest_framework.views import exception_handler
 
 from hub.repos.access import NotGated
 from hub.repos.commits import BadChange, Conflict
+from hub.repos.editing import ChangedMeanwhile, NotText
 from hub.repos.lifecycle import Exists
 from hub.repos.policy import Refused
 from hub.repos.standing import BadStanding, Yanked
@@ -34,6 +35,8 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     Moved: (409, "moved"),
     NotPossible: (409, "not_possible"),
     NotGated: (409, "not_gated"),
+    ChangedMeanwhile: (409, "changed_meanwhile"),
+    NotText: (409, "not_text"),
     Conflict: (412, "conflict"),
     BadStanding: (422, "bad_standing"),
     Yanked: (410, "yanked"),

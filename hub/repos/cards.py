@@ -10,9 +10,16 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from hub.repos.frontmatter import CardError, parse_card
+from hub.repos.models import Repo
 from hub.repos.policy import Candidate, Refused
 
 MAX_LEAD, MOST_READ = 300, 20_000
+_TASK_PARTS: tuple[str, ...] = (
+    "What a model is asked, and who needs the answer.", "## Where the examples come from", "## What is hard about it",
+)  # fmt: skip
+_MODEL_PARTS: tuple[str, ...] = (
+    "What it does, and for whom.", "## What it was trained on", "## How well it works", "## What it is not for",
+)  # fmt: skip
 _markdown = MarkdownIt("commonmark", {"html": True})
 
 
@@ -51,3 +58,13 @@ def lead(data: bytes) -> str:
 
 def _spoken(part: Token) -> bool:
     return part.type in ("text", "code_inline", "softbreak", "hardbreak")
+
+
+def skeleton(repo: Repo) -> str:
+    """A card to begin with: the front matter that search and checks read, and what a reader wants to know."""
+    base = repo.facts.get("base")
+    if repo.is_task:
+        known, parts = "type: text-classification\nlabels: []\nmetric: accuracy\nlicense: \n", _TASK_PARTS
+    else:
+        known, parts = f"base_model: {base}\nlicense: \n" if base else "license: \n", _MODEL_PARTS
+    return f"---\n{known}---\n\n# {repo.name}\n\n" + "\n\n".join(parts) + "\n"

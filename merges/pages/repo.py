@@ -16,7 +16,7 @@ from hub.repos.frontmatter import parse_card
 from hub.repos.models import Commit, Kind, Ref, Repo
 from hub.review.models import Check
 from merges.models import Evaluation
-from merges.pages import systems
+from merges.pages import editing, systems
 from merges.pages.acting import folded
 from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row, rows
 
@@ -176,6 +176,7 @@ def files(
     return repo_page(
         request, "repos/files.html", repo, "files", entries=entries, parent_url=above, revision=revision,
         commit=commit, inside=inside.strip("/"), refs=Ref.objects.filter(repo=repo),
+        may_edit=editing.may_edit(request, repo, revision),
     )  # fmt: skip
 
 
@@ -199,6 +200,7 @@ def blob(request: HttpRequest, owner: str, name: str, revision: str, inside: str
             text = known[2]
     return repo_page(
         request, "repos/blob.html", repo, "files", file=file, commit=commit, revision=revision, text=text,
+        may_edit=editing.may_edit(request, repo, revision),
         language=lower.rpartition(".")[2], is_image=lower.endswith(IMAGES), tensors=_tensors(repo, commit, inside),
         download_url=f"{repo.get_absolute_url()}/resolve/{quote(revision, safe='')}/{quote(inside)}",
     )  # fmt: skip
