@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable
+
 from hub import rights
 from hub.accounts.actor import Actor
 from hub.repos import trees
@@ -15,18 +19,39 @@ MAX_DEPTH = 200
 
 def last_commits(repo: Repo, commit: Commit, shas: dict[str, str]) -> dict[str, Commit]:
     """Path → the commit (first parents only) that gave it the git id it has now. Folders are paths too."""
-    found: dict[str, Commit] = {}
-    open_paths = dict(shas)
     history = trees.log(repo, commit, limit=MAX_DEPTH)
-    for newer, older in zip(history, [*history[1:], None], strict=True):
-        if not open_paths:
-            break
-        folders, files = trees.walk(repo, older.tree) if older else ({}, {})
-        for path, sha in list(open_paths.items()):
-            if (files.get(path) or folders.get(path)) != sha or older is None:
-                found[path] = newer
-                del open_paths[path]
+    past = _past(repo, history, shas)
+    found = {}
+    for path, sha in shas.items():
+        older = (number for number, then in enumerate(past[path]) if then != sha)
+        found[path] = history[next(older, len(history)) - 1]
     return found
+
+
+def _past(repo: Repo, history: list[Commit], paths: Iterable[str]) -> dict[str, list[str]]:
+    """Path → its git id at each commit, "" where it is not there: one query for each level of folders."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        while path:
+            folder, _, name = path.rpartition("/")
+            wanted[folder].add(name)
+            path = folder
+    past = {"": [one.tree for one in history]}
+    for _, level in itertools.groupby(sorted(wanted, key=_depth), key=_depth):
+        folders = list(level)
+        names = frozenset[str]().union(*(wanted[folder] for folder in folders))
+        ids = {
+            sha: {name: entry.sha for name, entry in entries.items() if name in names}
+            for sha, entries in trees.read_trees(repo, {sha for folder in folders for sha in past[folder]})
+        }
+        for folder in folders:
+            for name in wanted[folder]:
+                past[f"{folder}/{name}".lstrip("/")] = [ids.get(sha, {}).get(name, "") for sha in past[folder]]
+    return past
+
+
+def _depth(folder: str) -> int:
+    return len(folder.split("/")) if folder else 0
 
 
 def squash(*, actor: Actor, repo: Repo, branch: str, message: str) -> Commit:

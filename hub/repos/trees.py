@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hub.repos.gitformat import Entry, parse_tree
-from hub.repos.models import DEFAULT_BRANCH, Commit, GitObject, Ref, Repo
+from hub.repos.models import DEFAULT_BRANCH, Commit, GitObject, ObjectKind, Ref, Repo
 from hub.store import blobs
 from hub.store.models import Blob
 
@@ -99,6 +99,12 @@ def read_tree(repo: Repo, sha: str) -> dict[str, Entry]:
     return parse_tree(GitObject.objects.values_list("data", flat=True).get(repo=repo, sha=sha))
 
 
+def read_trees(repo: Repo, shas: set[str]) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """(git id, entries) of those that are trees, one after the other, in one query."""
+    rows = GitObject.objects.filter(repo=repo, sha__in=shas, kind=ObjectKind.TREE).values_list("sha", "data")
+    return ((sha, parse_tree(data)) for sha, data in rows)
+
+
 def find(repo: Repo, commit: Commit, path: str) -> Entry:
     """The tree entry at a path. Raises EntryNotFound."""
     tree, entry = commit.tree, None
@@ -150,12 +156,10 @@ def walk(repo: Repo, tree: str) -> tuple[dict[str, str], dict[str, str]]:
     files: dict[str, str] = {}
     level = {"": tree}
     while level:
-        bodies = dict(
-            GitObject.objects.filter(repo=repo, sha__in=set(level.values()), kind="tree").values_list("sha", "data")
-        )
+        bodies = dict(read_trees(repo, set(level.values())))
         deeper: dict[str, str] = {}
         for prefix, sha in level.items():
-            for entry in parse_tree(bodies[sha]).values() if sha != EMPTY_TREE else ():
+            for entry in bodies[sha].values() if sha != EMPTY_TREE else ():
                 (deeper if entry.is_folder else files)[prefix + entry.name + ("/" if entry.is_folder else "")] = (
                     entry.sha
                 )

@@ -181,13 +181,15 @@ def _said(values: dict[str, Any], name: str) -> str:
 
 
 def _cards(ends: Ends) -> list[dict[str, Any]]:
-    """Facts of both sides beside each other, if they are of one kind; those that differ are marked."""
+    """Facts of both sides beside each other, if both are known and of one kind; those that differ are marked."""
     if ends.left_repo.kind != ends.right_repo.kind:
         return []
     facts = []
     for repo, commit in ((ends.left_repo, ends.left), (ends.right_repo, ends.right)):
         row = Inspection.objects.filter(repo=repo, sha=commit.sha).first()
-        facts.append(row.facts if row else {})
+        if row is None:
+            return []
+        facts.append(row.facts)
     rows = []
     for name, label in (
         ("method", "Method"), ("rank", "Rank"), ("scaling", "Scaling"), ("trained_parameters", "Parameters"),

@@ -13,6 +13,7 @@ from adapters.models import Embedding, Inspection
 from hub.pages.errors import describe
 from hub.repos import trees
 from hub.repos.frontmatter import parse_card
+from hub.repos.history import last_commits
 from hub.repos.models import Commit, Kind, Ref, Repo
 from hub.review.models import Check
 from merges.models import Evaluation
@@ -163,13 +164,17 @@ def files(
     except trees.EntryNotFound as error:
         raise Http404(str(error)) from error
     url, rev = repo.get_absolute_url(), quote(revision, safe="")
+    latest = last_commits(
+        repo, commit, {item.path: item.sha for item in folders} | {item.path: item.sha for item in found}
+    )
     entries = [
-        {"name": item.path.rpartition("/")[2], "url": f"{url}/tree/{rev}/{quote(item.path)}", "folder": True}
+        {"name": item.path.rpartition("/")[2], "url": f"{url}/tree/{rev}/{quote(item.path)}", "folder": True,
+         "commit": _told(url, latest[item.path])}
         for item in folders
     ] + [
         {"name": item.path.rpartition("/")[2], "url": f"{url}/blob/{rev}/{quote(item.path)}", "size": item.size,
          "large": item.blob is not None, "sha256": item.blob.sha256 if item.blob else "",
-         "download_url": f"{url}/resolve/{rev}/{quote(item.path)}"}
+         "download_url": f"{url}/resolve/{rev}/{quote(item.path)}", "commit": _told(url, latest[item.path])}
         for item in found
     ]  # fmt: skip
     above = f"{url}/tree/{rev}/{quote(inside.strip('/').rpartition('/')[0])}".rstrip("/") if inside.strip("/") else ""
@@ -178,6 +183,12 @@ def files(
         commit=commit, inside=inside.strip("/"), refs=Ref.objects.filter(repo=repo),
         may_edit=editing.may_edit(request, repo, revision),
     )  # fmt: skip
+
+
+def _told(url: str, commit: Commit) -> dict[str, Any]:
+    """A file's last change as the list says it: its title leads to what it changed."""
+    changes = f"{url}/compare/{commit.parents[0]}..{commit.sha}" if commit.parents else f"{url}/commit/{commit.sha}"
+    return {"title": commit.title, "url": changes, "at": commit.created_at}
 
 
 def blob(request: HttpRequest, owner: str, name: str, revision: str, inside: str, task: bool = False) -> HttpResponse:

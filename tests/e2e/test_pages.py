@@ -2,14 +2,15 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import PASSWORD
 from tests.services import LiveHub
 
 
 @pytest.mark.parametrize("address", ["/", "/browse", "/tasks", "/lab/first", "/datasets/lab/moods", "/jobs", "/review",
-                                     "/evaluations", "/lab", "/lab/first/tree/main", "/lab/first/commits/main"])  # fmt: skip
+                                     "/evaluations", "/lab", "/lab/first/tree/main", "/lab/first/commits/main",
+                                     "/lab/first/blob/main/README.md"])  # fmt: skip
 def test_pages_fit_a_phone_and_log_no_errors(page: Page, address: str) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
@@ -39,7 +40,8 @@ def signed_in(browser: Browser, live_hub: LiveHub, content: object) -> dict:
     [("/", "/browse", "/tasks", "/systems", "/leaderboards", "/map", "/compare", "/advice", "/ask"),
      ("/teach", "/merge", "/merge/recipe", "/merge/compare", "/merge/gallery", "/merge/methods", "/merge/statistics", "/evaluations"),
      ("/lab", "/lab/first", "/lab/first/tree/main", "/lab/first/commits/main", "/lab/first/tensors/main",
-      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update"),
+      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update",
+      "/lab/first/blob/main/README.md", "/lab/first/edit/main/README.md", "/lab/first/remove/main/README.md"),
      ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/settings/webhooks", "/collections", "/lab/first/discussions/1")],
 )  # fmt: skip
 def test_pages_are_accessible(
@@ -57,3 +59,22 @@ def test_pages_are_accessible(
             found[address, rule["id"]] = [node["html"][:200] for node in rule["nodes"]]
     context.close()
     assert found == {}
+
+
+def test_a_file_is_written_with_its_preview_beside_it(browser: Browser, live_hub: LiveHub, signed_in: dict) -> None:
+    page = browser.new_context(base_url=live_hub.url, storage_state=signed_in).new_page()
+    page.goto("/lab/first/tree/main")
+    page.get_by_role("link", name="Write a file").click()
+    page.fill("#path", "notes.md")
+    page.fill("#text", "# Notes\n\nWhat was **tried**.")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("/lab/first/blob/main/notes.md")
+    page.get_by_role("link", name="Edit").click()
+    expect(page.locator("#preview strong")).to_have_text("tried")
+    page.fill("#text", "# Notes\n\nWhat was *kept*.")
+    expect(page.locator("#preview em")).to_have_text("kept")
+    page.once("dialog", lambda dialog: dialog.dismiss())  # leaving with something typed is asked about
+    page.evaluate("() => { location.href = '/lab' }")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("/lab/first/blob/main/notes.md")
+    expect(page.locator("main")).to_contain_text("What was *kept*.")
