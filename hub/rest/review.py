@@ -20,7 +20,7 @@ from hub.rest import committing
 from hub.rest.bodies import DECISIONS, ChangeRequestChanges, NewChangeRequest, NewComment, NewDecision, NewMerge
 from hub.rest.door import Door, Listing
 from hub.rest.shapes import Shape
-from hub.review import change_requests, conversation, decisions, diffs
+from hub.review import change_requests, conversation, decisions, diffs, merging
 from hub.review.models import ChangeRequest, Check, Comment, State, Verdict
 
 COMMENT_KINDS = Comment.Kind.choices
@@ -87,7 +87,7 @@ def whole(actor: Actor, row: Any) -> dict[str, Any]:
     merged = row.state == State.MERGED
     row.head = row.merged_as if merged else trees.resolve_commit(row.repo, row.ref).sha
     row.may_decide = row.state == State.OPEN and decisions.may_decide(actor, row)
-    row.conflicts = change_requests.conflicts(row) if row.state in (State.OPEN, State.DRAFT) else []
+    row.conflicts = merging.conflicts(row) if row.state in (State.OPEN, State.DRAFT) else []
     row.checks = Check.objects.filter(repo=row.repo, sha=row.head)
     row.said = list(row.comments.select_related("author"))
     for comment in row.said:

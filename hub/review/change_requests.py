@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from django.db import transaction
 from django.db.models import F
@@ -14,9 +14,9 @@ from hub.activity.record import record
 from hub.repos import commits, trees
 from hub.repos.changes import Change
 from hub.repos.models import Commit, Ref, Repo
-from hub.review import conversation, queue
+from hub.review import conversation, merging, queue
 from hub.review.models import MOVES, ChangeRequest, Comment, DelayedRejection, Reason, State
-from hub.review.refusals import MergeConflict, NotPossible
+from hub.review.refusals import NotPossible
 from hub.rights import Denied, Verb
 
 
@@ -167,7 +167,6 @@ def merge_approved(*, actor: Actor, request: ChangeRequest) -> Commit:
 
 
 def _merge(actor: Actor, request: ChangeRequest, text: str) -> Commit:
-    """Files are merged three ways by path: a file that only one side changed takes that side."""
     with transaction.atomic():
         request = (
             ChangeRequest.objects.select_for_update(of=("self",))
@@ -180,48 +179,18 @@ def _merge(actor: Actor, request: ChangeRequest, text: str) -> Commit:
         ours, theirs = trees.resolve_commit(repo, request.target), trees.resolve_commit(repo, request.ref)
         if theirs.sha == request.base:
             raise NotPossible("There is nothing to merge: no commit was proposed.")
+        both = merging.merged(request, ours, theirs)
         merged = commits.commit_merge(
             author=actor.account,
             repo=repo,
             branch=request.target,
             parents=[ours.sha, theirs.sha],
-            files=merged_files(repo, request, ours, theirs),
+            files=both.files,
             message=f"Merge change request #{request.number}: {request.title}",
+            puts=both.puts,
         )
         _mark_merged(actor, request, merged, text)
     return merged
-
-
-def merged_files(
-    repo: Repo, request: ChangeRequest, ours: Commit, theirs: Commit, resolved: Collection[str] = ()
-) -> dict[str, str]:
-    """Path → git id after a three-way merge by path. Raises MergeConflict for paths that nobody `resolved`."""
-    base = trees.flatten(repo, trees.resolve_commit(repo, request.base).tree)
-    left, right = trees.flatten(repo, ours.tree), trees.flatten(repo, theirs.tree)
-    merged, conflicts = dict(left), []
-    for path in sorted(base.keys() | left.keys() | right.keys()):
-        before, mine, yours = base.get(path), left.get(path), right.get(path)
-        if yours == before or mine == yours:
-            continue
-        if mine != before:
-            conflicts += [path] if path not in resolved else []
-        elif yours is None:
-            merged.pop(path, None)
-        else:
-            merged[path] = yours
-    if conflicts:
-        raise MergeConflict(conflicts)
-    return merged
-
-
-def conflicts(request: ChangeRequest) -> list[str]:
-    """Paths that both sides changed; empty if it would merge."""
-    repo = request.repo
-    try:
-        merged_files(repo, request, trees.resolve_commit(repo, request.target), trees.resolve_commit(repo, request.ref))
-    except MergeConflict as error:
-        return error.paths
-    return []
 
 
 def may_steer(actor: Actor, request: ChangeRequest) -> bool:

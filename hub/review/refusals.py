@@ -12,6 +12,6 @@ class MergeConflict(Exception):
         super().__init__(
             "Both this change request and its target changed: "
             + ", ".join(paths[:10])
-            + ". Commit the wished content of these files to the change request on top of the target's, then merge."
+            + ". Decide on its page what these files become, or merge the target into it with git; then merge."
         )
         self.paths = paths

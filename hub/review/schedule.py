@@ -12,7 +12,7 @@ from django.utils import timezone
 from hub.accounts.actor import actor_for
 from hub.activity.record import record
 from hub.repos import trees
-from hub.review import change_requests, decisions, queue
+from hub.review import change_requests, decisions, merging, queue
 from hub.review.models import (
     AutoRule,
     ChangeRequest,
@@ -99,7 +99,7 @@ def fits(rule: AutoRule, request: ChangeRequest) -> str:
         return f"It changes {len(changed)} files."
     if rule.only_text and any(large for large in changed.values()):
         return "It changes weights or other large files."
-    return "It cannot be merged." if change_requests.conflicts(request) else ""
+    return "It cannot be merged." if merging.conflicts(request) else ""
 
 
 def _changed(request: ChangeRequest) -> dict[str, bool]:

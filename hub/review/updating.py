@@ -15,7 +15,8 @@ from hub.activity.record import record
 from hub.repos import commits, trees
 from hub.repos.changes import Content, Put
 from hub.repos.models import Commit
-from hub.review.change_requests import may_steer, merged_files
+from hub.review import merging
+from hub.review.change_requests import may_steer
 from hub.review.models import ChangeRequest, State
 from hub.review.refusals import NotPossible
 from hub.rights import Denied
@@ -52,7 +53,8 @@ def bring_up_to_date(
             raise NotPossible("The target or the change request has new commits since; look again and merge anew.")
         if target.sha == request.base:
             raise NotPossible("It is up to date: its target has no newer commits.")
-        files = merged_files(repo, request, target, proposed, resolved)
+        both = merging.merged(request, target, proposed, resolved)
+        files = dict(both.files)
         for path, content in resolved.items():
             if content is None:
                 files.pop(path, None)
@@ -63,7 +65,7 @@ def bring_up_to_date(
             parents=[proposed.sha, target.sha],
             files=files,
             message=message,
-            puts=[Put(path, content) for path, content in resolved.items() if content is not None],
+            puts=[*both.puts, *(Put(path, content) for path, content in resolved.items() if content is not None)],
         )
         ChangeRequest.objects.filter(pk=request.pk).update(base=target.sha)
         record(actor.account, "update_change_request", repo=repo, number=request.number, sha=made.sha)

@@ -9,7 +9,7 @@ from django.http import HttpResponse, JsonResponse
 
 from hub.repos import trees
 from hub.repos.models import Repo
-from hub.review import change_requests, conversation, diffs
+from hub.review import change_requests, conversation, diffs, merging
 from hub.review.models import ChangeRequest, Comment, State
 from hub.wire.asking import WireRequest, door, find_repo, flag, read_json, require_account, text_of
 from hub.wire.commit import begin
@@ -61,7 +61,7 @@ def discussion(request: WireRequest, repokind: str, owner: str, name: str, numbe
     body = _item(repo, row)
     body["events"] = [_event(event) for event in row.comments.select_related("author")]
     body["changes"] = {"base": row.target} | ({"mergeCommitId": row.merged_as} if row.merged_as else {})
-    body["filesWithConflicts"] = change_requests.conflicts(row) if row.state in (State.OPEN, State.DRAFT) else []
+    body["filesWithConflicts"] = merging.conflicts(row) if row.state in (State.OPEN, State.DRAFT) else []
     if flag(request.GET.get("diff")):
         head = trees.resolve_commit(repo, row.ref)
         body["diff"] = diffs.unified(repo, trees.resolve_commit(repo, row.base), head)

@@ -10,7 +10,7 @@ from hub.repos import trees
 from hub.repos.changes import Inline, Put
 from hub.repos.commits import commit
 from hub.repos.models import Commit
-from hub.review import change_requests, decisions
+from hub.review import change_requests, decisions, merging
 from hub.review.models import ChangeRequest, State
 from hub.rights import Verb, can
 from merges.pages import acting, diff_view, reconciling
@@ -34,7 +34,7 @@ def change_request(request: HttpRequest, owner: str, name: str, number: int, tas
     return repo_page(
         request, "work/change_request.html", repo, "discussions",
         **diff_view.context(request, actor, ends), three=reconciling.panel(actor, row),
-        row=row, head=head, **acting.context(actor, row, head), conflicts=change_requests.conflicts(row),
+        row=row, head=head, **acting.context(actor, row, head), conflicts=merging.conflicts(row),
         may_decide=row.state == State.OPEN and decisions.may_decide(actor, row),
         may_steer=change_requests.may_steer(actor, row),
         may_merge=row.state in (State.OPEN, State.DRAFT) and can(actor, Verb.WRITE, repo),

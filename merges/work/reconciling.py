@@ -17,7 +17,7 @@ from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
 from hub.repos import trees
 from hub.repos.models import Commit, Kind
-from hub.review import change_requests
+from hub.review import change_requests, merging
 from hub.review.models import ChangeRequest
 from hub.review.refusals import NotPossible
 from hub.rights import Denied
@@ -66,7 +66,7 @@ class Conflict:
 
 def conflict_of(request: ChangeRequest) -> Conflict | None:
     """What is in conflict, None if nothing is."""
-    paths = change_requests.conflicts(request)
+    paths = merging.conflicts(request)
     if not paths:
         return None
     repo = request.repo

@@ -4,8 +4,9 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from hub.repos import trees
-from hub.review import change_requests, decisions, queue
+from hub.review import change_requests, decisions, merging, queue
 from hub.review.models import ChangeRequest, Decision, State
+from hub.review.refusals import MergeConflict, NotPossible
 from hub.rights import Denied
 from tests.people import People, make_repo, put
 
@@ -60,7 +61,7 @@ def test_nobody_decides_their_own(people: People) -> None:
 
 
 def test_a_refusal_needs_a_reason_and_closes(people: People, request_: ChangeRequest) -> None:
-    with pytest.raises(change_requests.NotPossible, match="Say why"):
+    with pytest.raises(NotPossible, match="Say why"):
         decisions.decide(actor=people.actor("mary"), request=request_, verdict="reject", sha=head(request_))
     decisions.decide(actor=people.actor("mary"), request=request_, verdict="reject", sha=head(request_), reason="no")
     request_.refresh_from_db()
@@ -69,8 +70,8 @@ def test_a_refusal_needs_a_reason_and_closes(people: People, request_: ChangeReq
 
 def test_conflicts_name_the_files(people: People, request_: ChangeRequest) -> None:
     put(people.charlie, request_.repo, {"a.txt": b"3"})
-    assert change_requests.conflicts(request_) == ["a.txt"]
-    with pytest.raises(change_requests.MergeConflict, match=r"a\.txt"):
+    assert merging.conflicts(request_) == ["a.txt"]
+    with pytest.raises(MergeConflict, match=r"a\.txt"):
         change_requests.merge(actor=people.actor("charlie"), request=request_)
 
 

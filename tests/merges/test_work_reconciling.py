@@ -13,9 +13,10 @@ from safetensors.numpy import load
 from hub.jobs.models import Job, State
 from hub.repos import trees
 from hub.repos.models import Repo
-from hub.review import change_requests
-from hub.review.change_requests import MergeConflict, NotPossible, open_change_request
+from hub.review import change_requests, merging
+from hub.review.change_requests import open_change_request
 from hub.review.models import ChangeRequest
+from hub.review.refusals import MergeConflict, NotPossible
 from hub.rights import Denied
 from merges.running.writing import safetensors, stored
 from merges.work.merging import linted
@@ -79,7 +80,7 @@ def test_merged_by_rules_then_merged_as_any_other(people: People, request_: Chan
     assert len(merged.parents) == 2
     assert "*query: task_arithmetic" in merged.message
     assert "1 tensors changed by the target only" in merged.message
-    assert change_requests.conflicts(request_) == []
+    assert merging.conflicts(request_) == []
     done = change_requests.merge(actor=people.actor("bob"), request=request_)
     tensors, base = tensors_at(repo, done.sha), lora_tensors()
     assert tensors[HEAD].tobytes() == (base[HEAD] + 1).tobytes()

@@ -1,0 +1,68 @@
+"""A conflict of a change request is decided in the browser."""
+
+import pytest
+
+from hub.repos import trees
+from hub.repos.models import Repo
+from hub.review import change_requests, merging
+from hub.review.models import ChangeRequest
+from tests.people import People, make_repo, put
+from tests.world import client
+
+
+@pytest.fixture
+def row(people: People) -> ChangeRequest:
+    """Bob's and Charlie's words for the same line, and for a file that is no prose."""
+    repo = make_repo(people.charlie, "x")
+    put(people.charlie, repo, {"README.md": b"# One\nSome.\n", "config.json": b"{}"})
+    made = change_requests.open_change_request(actor=people.actor("bob"), repo=repo, title="Better")
+    put(people.bob, repo, {"README.md": b"# One\nMine.\n", "config.json": b'{"a": 1}'}, branch=made.ref)
+    put(people.charlie, repo, {"README.md": b"# One\nYours.\n", "config.json": b'{"b": 1}'})
+    return made
+
+
+def sent(row: ChangeRequest, **fields: str) -> dict[str, str]:
+    """What the form sends for the heads of now."""
+    return {
+        name: trees.resolve_commit(row.repo, ref).sha for name, ref in (("ours", row.target), ("theirs", row.ref))
+    } | fields
+
+
+def read(repo: Repo, path: str, revision: str) -> bytes:
+    return trees.get_file(repo, trees.resolve_commit(repo, revision), path).read()
+
+
+def test_its_author_decides_both_files(people: People, row: ChangeRequest) -> None:
+    bob, url = client(people.bob), row.get_absolute_url()
+    assert f"{url}/resolve" in bob.get(url).content.decode()
+    shown = bob.get(f"{url}/resolve").content.decode()
+    assert "&lt;&lt;&lt;&lt;&lt;&lt;&lt; main\nYours.\n=======\nMine." in shown
+    undecided = bob.post(f"{url}/resolve", sent(row, text0="# One\n<<<<<<< main\n", take0="text", take1="ours"))
+    assert undecided.status_code == 422
+    assert "still has lines" in undecided.content.decode()
+    missing = bob.post(f"{url}/resolve", sent(row, text0="# One\r\nBoth.\r\n", take0="text"))
+    assert missing.status_code == 422
+    assert "Choose a version of config.json." in missing.content.decode()
+    assert "Both." in missing.content.decode()
+    answer = bob.post(f"{url}/resolve", sent(row, text0="# One\r\nBoth.\r\n", take0="text", take1="theirs"))
+    assert answer["Location"] == url
+    row.refresh_from_db()
+    assert merging.conflicts(row) == []
+    assert read(row.repo, "README.md", row.ref) == b"# One\nBoth.\n"
+    assert read(row.repo, "config.json", row.ref) == b'{"a": 1}'
+    assert read(row.repo, "README.md", "main") == b"# One\nYours.\n"
+
+
+def test_a_head_that_moved_meanwhile_changes_nothing(people: People, row: ChangeRequest) -> None:
+    fields = sent(row, take0="theirs", take1="theirs")
+    put(people.charlie, row.repo, {"README.md": b"# One\nNewer.\n"})
+    answer = client(people.bob).post(f"{row.get_absolute_url()}/resolve", fields)
+    assert answer.status_code == 422
+    assert "new commits since" in answer.content.decode()
+
+
+def test_others_are_led_back_and_strangers_see_nothing(people: People, row: ChangeRequest) -> None:
+    url = row.get_absolute_url()
+    assert client(people.alice).get(f"{url}/resolve")["Location"] == url
+    Repo.objects.filter(pk=row.repo_id).update(private=True)
+    assert client(people.alice).get(f"{url}/resolve").status_code == 404
