@@ -1,4 +1,4 @@
-"""Profiles, new repos, repo settings, uploads and tokens."""
+"""Profiles, new repos, uploads and tokens."""
 
 from __future__ import annotations
 
@@ -84,26 +84,6 @@ def upload(request: HttpRequest, owner: str, name: str, task: bool = False) -> H
     )  # fmt: skip
     response.status_code = 422 if error else 200
     return response
-
-
-@signed_in
-def settings(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
-    """Description, visibility, and deletion by typing the name."""
-    repo = repo_or_404(request, owner, name, task=task)
-    actor, asked = actor_of(request), request.POST
-    _, error = attempt(request, lambda: require(actor, Verb.ADMIN, repo))
-    if error:
-        return redirect(repo.get_absolute_url())
-    if request.method == "POST":
-        if asked.get("action") == "delete":
-            if asked.get("name") == repo.full_name:
-                lifecycle.delete_repo(actor=actor, repo=repo)
-                return redirect(f"/{owner}")
-        else:
-            lifecycle.describe(actor=actor, repo=repo, description=asked.get("description", ""))
-            lifecycle.set_private(actor=actor, repo=repo, private=asked.get("private") == "on")
-            return redirect(request.path)
-    return repo_page(request, "repos/settings.html", repo, "settings", asked=asked)
 
 
 @signed_in

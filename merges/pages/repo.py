@@ -14,11 +14,12 @@ from hub.pages.errors import describe
 from hub.repos import trees
 from hub.repos.frontmatter import parse_card
 from hub.repos.history import last_commits
-from hub.repos.models import Commit, Kind, Ref, Repo
+from hub.repos.models import Commit, Kind, Repo
 from hub.review.models import Check
 from merges.models import Evaluation
 from merges.pages import editing, systems
 from merges.pages.acting import folded
+from merges.pages.refs import revisions
 from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row, rows
 
 MAX_SHOWN = 300_000
@@ -180,7 +181,7 @@ def files(
     above = f"{url}/tree/{rev}/{quote(inside.strip('/').rpartition('/')[0])}".rstrip("/") if inside.strip("/") else ""
     return repo_page(
         request, "repos/files.html", repo, "files", entries=entries, parent_url=above, revision=revision,
-        commit=commit, inside=inside.strip("/"), refs=Ref.objects.filter(repo=repo),
+        commit=commit, inside=inside.strip("/"), revisions=revisions(repo, revision, commit, "tree", inside.strip("/")),
         may_edit=editing.may_edit(request, repo, revision),
     )  # fmt: skip
 
@@ -230,12 +231,14 @@ def commits(request: HttpRequest, owner: str, name: str, revision: str = "main",
     head = commit_or_404(repo, revision)
     history = trees.log(repo, head, limit=1000)
     page = page_of(request, history)
-    url = repo.get_absolute_url()
+    url, offered = repo.get_absolute_url(), revisions(repo, revision, head, "commits")
     rows = [
         {"sha": item.sha, "title": item.title, "url": f"{url}/commit/{item.sha}",
          "author": item.author.name if item.author else "", "author_url": f"/{item.author}" if item.author else "",
          "changes_url": f"{url}/compare/{item.parents[0]}..{item.sha}" if item.parents else "",
-         "at": item.created_at}
+         "at": item.created_at, "refs": offered["tags_at"].get(item.sha)}
         for item in page.object_list
     ]  # fmt: skip
-    return repo_page(request, "repos/commits.html", repo, "commits", rows=rows, page_obj=page, revision=revision)
+    return repo_page(
+        request, "repos/commits.html", repo, "commits", rows=rows, page_obj=page, revision=revision, revisions=offered
+    )

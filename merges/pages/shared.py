@@ -15,12 +15,13 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from hub.accounts.actor import Actor
+from hub.accounts.models import Account
 from hub.pages.errors import describe
 from hub.pages.middleware import RepoGated, RepoMoved
 from hub.repos import lifecycle, trees
-from hub.repos.models import Commit, Kind, Repo
+from hub.repos.models import Commit, Kind, Like, Repo
 from hub.review.models import ChangeRequest
-from hub.rights import Verb, can
+from hub.rights import Denied, Verb, can
 from merges.evaluation.metrics import title
 from merges.models import Evaluation, Origin
 
@@ -48,6 +49,14 @@ def repo_or_404(request: HttpRequest, owner: str, name: str, *, task: bool = Fal
             raise RepoGated(f"{gated.get_absolute_url()}/access")
         raise Http404("There is no such repo, or you may not see it.")
     return repo
+
+
+def owner_among(owners: Iterable[Account], name: str) -> Account:
+    """The owner of a name among those that a form offers. Raises Denied."""
+    found = next((account for account in owners if account.name == name), None)
+    if found is None:
+        raise Denied(f"You may not create repos for {name[:96]}.")
+    return found
 
 
 def commit_or_404(repo: Repo, revision: str | None) -> Commit:
@@ -107,6 +116,7 @@ def row(repo: Repo) -> dict[str, Any]:
         "task": _trained_on(repo),
         "licence": repo.card.get("license"),
         "downloads": repo.downloads,
+        "likes": repo.likes,
         "updated_at": repo.updated_at,
     }
 
@@ -140,6 +150,11 @@ def _scores(adapters: list[Repo], actor: Actor) -> dict[Any, dict[str, Any]]:
     return found
 
 
+def likes(actor: Actor, repo: Repo) -> bool:
+    """Did this person mark the repo?"""
+    return actor.account is not None and Like.objects.filter(repo=repo, account=actor.account).exists()
+
+
 def repo_page(request: HttpRequest, template: str, repo: Repo, tab: str, **context: Any) -> HttpResponse:
     """Render a page of a repo with its head and tabs."""
     actor = actor_of(request)
@@ -153,6 +168,7 @@ def repo_page(request: HttpRequest, template: str, repo: Repo, tab: str, **conte
             "may_write": can(actor, Verb.WRITE, repo),
             "may_admin": can(actor, Verb.ADMIN, repo),
             "may_propose": can(actor, Verb.PROPOSE, repo),
+            "likes_it": likes(actor, repo),
             "open_requests": repo.change_requests.filter(state__in=("open", "draft")).count(),
             **context,
         },

@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hub.repos.models import Repo
+from django.db.models import Q
+
+from adapters.models import Lineage
+from hub.accounts.actor import NOBODY, Actor
+from hub.repos.models import Kind, Repo
 from hub.rights import all_readers_know
 from merges.models import Merge
 from merges.recipes import Recipe
@@ -68,9 +72,7 @@ class Discretion:
 
 def discretion_of(merge: Merge) -> Discretion:
     """What may not be said where this merge's result is read. What cannot be found (any more) is not named either."""
-    recipe = merge.recipe
-    entries = [*recipe.get("inputs", []), *([recipe["base"]] if recipe.get("base") else [])]
-    return discretion_about(merge.repo, map(_name, entries), (recipe.get("select") or {}).get("tasks", []))
+    return discretion_about(merge.repo, *_named_in(merge.recipe))
 
 
 def discretion_about(result: Repo, models: Iterable[str] = (), tasks: Iterable[str] = ()) -> Discretion:
@@ -78,6 +80,32 @@ def discretion_about(result: Repo, models: Iterable[str] = (), tasks: Iterable[s
     wanted = [*((name, False) for name in models), *((name, True) for name in tasks)]
     hidden = [name for name, task in dict.fromkeys(wanted) if not _may_be_said(result, name, task)]
     return Discretion({name: f"private-{number}" for number, name in enumerate(dict.fromkeys(hidden), start=1)})
+
+
+def named_when_public(actor: Actor, repo: Repo) -> list[Repo]:
+    """The repos not everybody may know of whose names come out when this one is made public; their content does not.
+
+    Those are what any commit of it was made from, and what the recipes of its merges name. Inputs that another owner
+    kept to themself may have gone by an alias in its files; they are listed all the same. What the actor may not read
+    is not named to them either, but for the base that the repo's own page names.
+    """
+    wanted = Q(pk__in=Lineage.objects.filter(child=repo).values("parent"))
+    for recipe in Merge.objects.filter(repo=repo).exclude(result_sha="").values_list("recipe", flat=True):
+        models, tasks = _named_in(recipe)
+        for name, is_task in dict.fromkeys([*((name, False) for name in models), *((name, True) for name in tasks)]):
+            owner, _, rest = name.partition("/")
+            kind = Q(kind=Kind.TASK) if is_task else ~Q(kind=Kind.TASK)
+            wanted |= Q(owner__name__iexact=owner, name__iexact=rest) & kind
+    hidden = Repo.objects.filter(wanted).exclude(pk=repo.pk).exclude(pk__in=Repo.objects.known_to(NOBODY).values("pk"))
+    readable = set(Repo.objects.visible_to(actor).filter(pk__in=hidden).values_list("pk", flat=True))
+    rows = hidden.select_related("owner").order_by("owner__name", "name", "kind")
+    return [row for row in rows if row.pk in readable or row.full_name == repo.facts.get("base")]
+
+
+def _named_in(recipe: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The models and the tasks that a recipe names."""
+    entries = [*recipe.get("inputs", []), *([recipe["base"]] if recipe.get("base") else [])]
+    return [_name(entry) for entry in entries], list((recipe.get("select") or {}).get("tasks", []))
 
 
 def _name(entry: Mapping[str, Any]) -> str:
