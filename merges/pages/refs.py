@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.contrib import messages
+from django.db.models import Case, Q, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -41,8 +42,9 @@ def page(request: HttpRequest, owner: str, name: str, task: bool = False) -> Htt
 
 
 def _named(repo: Repo) -> Any:
-    """Branches, then tags, by name; the refs of change requests have pages of their own."""
-    return Ref.objects.filter(repo=repo, name__regex=f"^({HEADS}|{TAGS})").order_by("name")
+    """The main branch, other branches, then tags, by name; the refs of change requests have pages of their own."""
+    named = Ref.objects.filter(Q(name__startswith=HEADS) | Q(name__startswith=TAGS), repo=repo)
+    return named.order_by(Case(When(name=HEADS + DEFAULT_BRANCH, then=0), default=1), "name")
 
 
 def _rows(repo: Repo, refs: list[Ref]) -> list[dict[str, Any]]:
@@ -93,7 +95,6 @@ def revisions(repo: Repo, revision: str, commit: Commit, tab: str, inside: str =
 
     def offered(prefix: str) -> list[dict[str, Any]]:
         names = [name.removeprefix(prefix) for name, _target in rows if name.startswith(prefix)]
-        names.sort(key=lambda name: (name != DEFAULT_BRANCH, name))
         url = f"{repo.get_absolute_url()}/{tab}/"
         return [{"name": name, "url": f"{url}{quote(name, safe='')}{ends}", "here": name == here} for name in names]
 
