@@ -4,19 +4,21 @@ import json
 
 import pytest
 
-from hub.accounts.actor import actor_for
+from adapters.models import Lineage, Relation
+from hub.accounts.actor import Actor, actor_for
 from hub.jobs.models import Job, State
 from hub.repos import trees
-from hub.repos.models import Commit, Repo
+from hub.repos.models import Commit, Kind, Repo
 from hub.rights import Verb, can
 from merges.recipes import fingerprint, parse
+from merges.work.discretion import named_when_public
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.measuring import ask_for_statistics
 from merges.work.merging import ask_for_merge
 from merges.work.showing import recipe_for, report_for
 from tests.merges.test_work_lab import ended
 from tests.merges.test_work_merging import recipe
-from tests.people import People
+from tests.people import People, make_repo
 from tests.publishing import do_jobs
 
 
@@ -80,6 +82,41 @@ def test_one_s_own_private_result_names_one_s_own_private_inputs(people: People,
     ended(merge.job)
     assert "bob/adapter-moods" in words_of(merge.repo)
     assert not can(actor_for(people.charlie), Verb.READ, merge.repo)
+    told = named_when_public(actor_for(people.bob), merge.repo)
+    assert [repo.full_name for repo in told] == ["bob/adapter-moods"]
+
+
+def test_a_recipe_tells_names_that_no_line_of_lineage_holds(people: People, lab: dict[str, Repo]) -> None:
+    Repo.objects.filter(name__in=("moods", "tiny")).update(private=True)
+    raw = recipe("task_arithmetic", select={"tasks": ["acme/moods"], "split": "train", "grid": {"lambda": [0.1, 1.0]}})
+    merge = ask_for_merge(actor=actor_for(people.alice), raw=raw, target="acme/tuned", private=True)
+    alice = actor_for(people.alice)
+    assert named_when_public(alice, merge.repo) == [], "it has not run: its files are still to be written"
+    ended(merge.job)
+    merge.repo.refresh_from_db()
+    assert "acme/moods" in words_of(merge.repo)
+    assert [repo.full_name for repo in named_when_public(alice, merge.repo)] == ["acme/moods", "acme/tiny"]
+
+
+def test_what_everybody_may_know_and_what_one_may_not_read_is_not_listed(people: People) -> None:
+    """Alice's private repo was made, over its commits, from things of every kind of openness."""
+    repo = make_repo(people.acme, "made", by=people.alice, private=True)
+    open_ = {name: make_repo(people.bob, name) for name in ("plain", "gated", "quarantined", "yanked")}
+    Repo.objects.filter(name="gated").update(gated="manual")
+    for name in ("quarantined", "yanked"):
+        Repo.objects.filter(name=name).update(standing=name, standing_reason="Broken.")
+    hers = make_repo(people.acme, "hers", by=people.alice, kind=Kind.TASK, private=True)
+    his = make_repo(people.bob, "his", private=True)
+    for number, parent in enumerate([*open_.values(), hers, his, repo]):
+        Lineage.objects.create(child=repo, child_sha=f"{number:040x}", parent=parent, relation=Relation.MERGE_OF)
+
+    def told(actor: Actor) -> list[str]:
+        return [row.full_name for row in named_when_public(actor, repo)]
+
+    assert told(people.actor("alice")) == ["acme/hers"], "bob's private one is nothing she may read"
+    assert told(people.actor("bob")) == ["acme/hers", "bob/his", "bob/quarantined"]
+    repo.facts = {"base": "bob/his"}
+    assert told(people.actor("alice")) == ["acme/hers", "bob/his"], "the page itself names the base"
 
 
 @pytest.mark.parametrize("gone", [True, False])
