@@ -10,7 +10,7 @@ from tests.services import LiveHub
 
 @pytest.mark.parametrize("address", ["/", "/browse", "/tasks", "/lab/first", "/datasets/lab/moods", "/jobs", "/review",
                                      "/evaluations", "/lab", "/lab/first/tree/main", "/lab/first/commits/main",
-                                     "/lab/first/blob/main/README.md"])  # fmt: skip
+                                     "/lab/first/blob/main/README.md", "/lab/first/refs"])  # fmt: skip
 def test_pages_fit_a_phone_and_log_no_errors(page: Page, address: str) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
@@ -40,7 +40,7 @@ def signed_in(browser: Browser, live_hub: LiveHub, content: object) -> dict:
     [("/", "/browse", "/tasks", "/systems", "/leaderboards", "/map", "/compare", "/advice", "/ask"),
      ("/teach", "/merge", "/merge/recipe", "/merge/compare", "/merge/gallery", "/merge/methods", "/merge/statistics", "/evaluations"),
      ("/lab", "/lab/first", "/lab/first/tree/main", "/lab/first/commits/main", "/lab/first/tensors/main",
-      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update",
+      "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/lab/first/refs", "/lab/first/duplicate", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update",
       "/lab/first/blob/main/README.md", "/lab/first/edit/main/README.md", "/lab/first/remove/main/README.md"),
      ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/settings/webhooks", "/collections", "/lab/first/discussions/1")],
 )  # fmt: skip
