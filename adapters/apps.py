@@ -17,7 +17,7 @@ class AdaptersConfig(AppConfig):
         from hub.repos.commits import register_published
         from hub.repos.policy import register_validator
         from hub.review.diffs import register_words
-        from hub.store.predicted import register_decoder
+        from hub.store.rebuilding import register_decoder
 
         register_error(NobodyAnswers, 503, "nobody_answers")
         register_error(CannotAnswer, 422, "cannot_answer")

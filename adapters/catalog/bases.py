@@ -6,7 +6,7 @@ from adapters.formats.safetensors_header import Header, header_size, join_header
 from hub.accounts.actor import Actor
 from hub.repos import trees
 from hub.repos.models import Commit, Kind, Repo
-from hub.store import blobs
+from hub.store import reading
 
 
 def find_base(name: str | None, actor: Actor) -> Repo | None:
@@ -32,6 +32,6 @@ def read_headers(repo: Repo, commit: Commit) -> dict[str, Header]:
     for path, file in trees.list_files(repo, commit).items():
         if file.blob is None or "/" in path or not path.endswith(".safetensors"):
             continue
-        size = header_size(blobs.read_range(file.blob, 0, 8), file.size)
-        headers[path] = parse_header(blobs.read_range(file.blob, 8, 8 + size), file.size)
+        size = header_size(reading.read_range(file.blob, 0, 8), file.size)
+        headers[path] = parse_header(reading.read_range(file.blob, 8, 8 + size), file.size)
     return headers

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from adapters import encoding
 from adapters.formats.errors import FormatError
 from hub.store.chunked import Damaged
-from hub.store.predicted import Sources
+from hub.store.rebuilding import Sources
 
 NAME = "tensors-1"
 """Recipes that begin with TSR1. Another format gets another name; this one stays readable."""

@@ -12,8 +12,9 @@ from django.conf import settings
 from hub.repos import gitformat
 from hub.repos.attributes import Attributes
 from hub.repos.policy import Candidate
-from hub.store.blobs import read_range, store_bytes, store_file
+from hub.store.blobs import store_bytes, store_file
 from hub.store.models import Blob
+from hub.store.reading import read_range
 
 LARGE_SUFFIXES = frozenset(".safetensors .parquet .png .jpg .jpeg .gif .webp .model".split())
 

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from hub.store import blobs, objects
+from hub.store import objects, reading
 from hub.store.models import Blob, BlobState
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def make_whole(running: Running, blob: Blob, until: datetime | None) -> dict[str
     blob.refresh_from_db()
     digest, done = hashlib.sha256(), 0
     with tempfile.TemporaryFile(prefix="tessera-whole-") as body:
-        for piece in blobs.stream(blob):
+        for piece in reading.stream(blob):
             digest.update(piece)
             done += body.write(piece)
             running.progress(done, blob.size, "Rebuilding")

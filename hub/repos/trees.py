@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hub.repos.gitformat import Entry, parse_tree
 from hub.repos.models import DEFAULT_BRANCH, Commit, GitObject, ObjectKind, Ref, Repo
-from hub.store import blobs
+from hub.store import reading
 from hub.store.models import Blob
 
 _SHA = re.compile(r"[0-9a-f]{7,40}")
@@ -42,14 +42,14 @@ class File:
 
     def read(self) -> bytes:
         """All bytes. Raises StoreError."""
-        return self.data if self.blob is None else b"".join(blobs.stream(self.blob))
+        return self.data if self.blob is None else b"".join(reading.stream(self.blob))
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive), in chunks. Raises StoreError."""
         if self.blob is None:
             yield self.data[start:end]
         else:
-            yield from blobs.stream(self.blob, start, end)
+            yield from reading.stream(self.blob, start, end)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import hashlib
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -19,8 +18,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.accounts.models import Account
-from hub.store import chunked, objects, predicted
+from hub.store import objects
 from hub.store.models import Blob, BlobState, Upload, blob_key
+from hub.store.reading import stream
 
 DOOMED_TRIES, DOOMED_WAIT = 50, 0.2
 WHOLE_BYTES = 16 * 1024 * 1024
@@ -34,31 +34,6 @@ class WrongBytes(Exception):
 def present(sha256: str) -> Blob | None:
     """The blob of that hash if its bytes are stored and hashed, else None."""
     return Blob.objects.filter(pk=sha256, state=BlobState.PRESENT).first()
-
-
-def stream(blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Bytes `start` to `end` (exclusive) of a file, however it is stored. Raises StoreError."""
-    if blob.whole:
-        return objects.stream(blob.key, start, end)
-    return chunked.stream(blob, start, end) if blob.xet_hash else predicted.stream(blob, start, end)
-
-
-def read_range(blob: Blob, start: int, end: int) -> bytes:
-    """A small range in one piece. Raises StoreError."""
-    if blob.whole:
-        return objects.read_range(blob.key, start, min(end, blob.size))
-    return b"".join(stream(blob, start, end))
-
-
-def range_reader(blob: Blob) -> Callable[[int, memoryview], None] | None:
-    """Fills memory with what lies at a place of a file, from any thread; None for one that has to be rebuilt.
-
-    What is in chunks is checked by their hashes; of what is whole no part can be, so its reader should know hashes.
-    The function raises StoreError.
-    """
-    if blob.whole:
-        return partial(objects.read_into, blob.key)
-    return chunked.range_reader(blob) if blob.xet_hash else None
 
 
 def store_bytes(data: bytes) -> Blob:

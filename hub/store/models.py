@@ -151,7 +151,7 @@ class Prediction(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     blob = models.OneToOneField(Blob, on_delete=models.CASCADE, related_name="prediction")
-    decoder = models.CharField(max_length=40, help_text="Name and version; see hub.store.predicted.register_decoder.")
+    decoder = models.CharField(max_length=40, help_text="Name and version; see hub.store.rebuilding.register_decoder.")
     recipe = models.BinaryField()
     size = models.BigIntegerField(help_text="Bytes of the payload in the store; without any there is no object.")
     state = models.CharField(max_length=8, choices=BlobState.choices, default=BlobState.PENDING)

@@ -1,6 +1,6 @@
-"""Files that follow from other files: keeping their payload, and rebuilding any range as a checked stream.
+"""Files that follow from other files: keeping their recipe and payload, and trusting them once they were rebuilt.
 
-How they follow is not known here: a room above registers a decoder. Order (a crash at any point loses nothing):
+How they are read is in `rebuilding`. Order (a crash at any point loses nothing):
 row `pending`, with its inputs, which thereby stay → payload at its key → rebuilt once from what is stored, sha256
 compared → row `present` and the blob `predicted`, in one transaction; only then may the other copies go.
 Inputs may be predicted themselves, three deep at most, and never in a circle.
@@ -9,59 +9,23 @@ Inputs may be predicted themselves, three deep at most, and never in a circle.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from importlib import import_module
-from typing import IO, Protocol
-from uuid import UUID
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO
 
 from django.db import connection, transaction
 from django.utils import timezone
 
-from hub.store import objects
-from hub.store.ahead import Ahead
-from hub.store.chunked import Damaged
+from hub.store import objects, reading, rebuilding
 from hub.store.models import Blob, BlobState, Prediction, PredictionInput, Xorb
 from hub.store.xorbs import table_of
 from hub.xet import planning
 
 MOST_LEVELS = 3
 _LOCK = 0x7E55E4A1
-_SMALL = 4 << 20
 
 
 class CannotPredict(Exception):
     """This blob may not be stored so: an input went away, or the chain would be too long."""
-
-
-class Sources(Protocol):
-    """What a decoder reads from. Raises Damaged for a range that is not there."""
-
-    def input(self, number: int, start: int, end: int) -> bytes:
-        """Bytes of one input."""
-
-    def payload(self, start: int, end: int) -> bytes:
-        """Bytes of the payload."""
-
-
-class Decoder(Protocol):
-    """A recipe made ready; it holds no source, so that one serves many reads."""
-
-    def stream(self, sources: Sources, start: int, end: int) -> Iterator[bytes]:
-        """Bytes `start` to `end` (exclusive) of the file. Raises Damaged, StoreError."""
-
-
-MakeDecoder = Callable[[bytes, Sequence[int], Sources], Decoder]
-_decoders: dict[str, str] = {}
-
-
-def register_decoder(name: str, place: str) -> None:
-    """Tell how recipes of a kind are read: `package.module:function` (recipe, sizes of the inputs, sources) → Decoder.
-
-    The function raises Damaged for recipes that cannot be true.
-    """
-    _decoders[name] = place
 
 
 def propose(
@@ -113,7 +77,7 @@ def confirm(prediction: Prediction) -> bool:
 def rebuilt(prediction: Prediction, progress: Callable[[int], None] = lambda done: None) -> str:
     """The sha256 of the file as it is rebuilt from what is stored. Raises Damaged, StoreError, what `progress` does."""
     digest, done = hashlib.sha256(), 0
-    for piece in _stream(prediction, 0, prediction.blob.size):
+    for piece in rebuilding.stream(prediction, 0, prediction.blob.size, reading.stream):
         digest.update(piece)
         done += len(piece)
         progress(done)
@@ -126,16 +90,6 @@ def withdraw(rows: Iterable[Prediction]) -> None:
         if row.size:
             objects.delete(row.key)
         row.delete()
-
-
-def stream(blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Bytes `start` to `end` (exclusive) of a predicted file, in bounded memory. Raises Damaged, StoreError."""
-    last = blob.size if end is None else min(end, blob.size)
-    if start < last:
-        row = Prediction.objects.select_related("blob").filter(blob=blob, state=BlobState.PRESENT).first()
-        if row is None:
-            raise objects.ObjectMissing("This file is not stored.")
-        yield from _stream(row, start, last)
 
 
 def levels_below(keys: Iterable[str]) -> int:
@@ -165,75 +119,6 @@ def own_bytes(blob: Blob) -> int:
                 begin, end = table.body_range(low, high)
                 own += end - begin
     return own
-
-
-def _stream(row: Prediction, start: int, end: int) -> Iterator[bytes]:
-    inputs = [one.blob for one in row.inputs.select_related("blob")]
-    sources = _Stored(row, inputs)
-    try:
-        decoder = _decoder(row.pk, row.decoder, tuple(blob.size for blob in inputs), sources)
-        yield from decoder.stream(sources, start, end)
-    finally:
-        sources.close()
-
-
-def _opened(blob: Blob, start: int, end: int) -> Iterator[bytes]:
-    from hub.store import blobs
-
-    return blobs.stream(blob, start, end)
-
-
-class _Stored:
-    """Inputs and payload in the store. They are read ahead, since files are mostly read from begin to end."""
-
-    def __init__(self, row: Prediction, inputs: Sequence[Blob]) -> None:
-        self._payload = Ahead(lambda start, end: objects.stream(row.key, start, end), row.size)
-        self._inputs = [Ahead(partial(_opened, blob), blob.size, _SMALL) for blob in inputs]
-
-    def input(self, number: int, start: int, end: int) -> bytes:
-        with _nameless():
-            return self._inputs[number].read(start, end)
-
-    def payload(self, start: int, end: int) -> bytes:
-        with _nameless():
-            return self._payload.read(start, end)
-
-    def close(self) -> None:
-        for one in (self._payload, *self._inputs):
-            one.close()
-
-
-@contextmanager
-def _nameless() -> Iterator[None]:
-    """Errors that do not say which input is missing: whoever reads the file need not know what explains it."""
-    try:
-        yield
-    except (objects.ObjectMissing, Damaged) as error:
-        raise Damaged("A stored file cannot be rebuilt as it was; run check_store.") from error
-    except objects.StoreError as error:
-        raise objects.StoreError("The object store does not answer; try again in a minute.") from error
-
-
-_ready: dict[UUID, Decoder] = {}
-"""Decoders of a few recipes, by the prediction's id: a recipe never changes."""
-
-_MOST_READY = 32
-
-
-def _decoder(key: UUID, name: str, sizes: tuple[int, ...], sources: Sources) -> Decoder:
-    found = _ready.get(key)
-    if found is None:
-        place = _decoders.get(name)
-        if place is None:
-            raise Damaged("This hub does not know how a file is stored; it was written by a newer one.")
-        module, _, function = place.partition(":")
-        make: MakeDecoder = getattr(import_module(module), function)
-        recipe = Prediction.objects.values_list("recipe", flat=True).get(pk=key)
-        found = make(bytes(recipe), sizes, sources)
-        for old in list(_ready)[: max(0, len(_ready) + 1 - _MOST_READY)]:
-            _ready.pop(old, None)
-        _ready[key] = found
-    return found
 
 
 def _lock_graph() -> None:

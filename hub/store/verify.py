@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hub.store import blobs, chunked, objects
+from hub.store import chunked, objects, reading
 from hub.store.models import Blob, BlobState, Prediction, Upload, Xorb
 from hub.store.xorbs import table_of, table_stored
 from hub.xet.hashes import FormatError
@@ -88,7 +88,7 @@ def _check_blob(report: Report, blob: Blob, size: int | None, *, hashes: bool) -
 def _sound(blob: Blob) -> bool:
     digest = hashlib.sha256()
     try:
-        for chunk in blobs.stream(blob):
+        for chunk in reading.stream(blob):
             digest.update(chunk)
     except (chunked.Damaged, objects.ObjectMissing):
         return False

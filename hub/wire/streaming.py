@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from hub.repos import hot
-from hub.store import blobs, objects
+from hub.store import objects, reading
 from hub.store.models import Blob
 from hub.wire.errors import WireError
 
@@ -65,7 +65,7 @@ class _Held:
         if not self._places.acquire(blocking=False):
             busy = "Too many downloads of this kind at once; try again in a few seconds, or use a client with Xet."
             raise WireError(503, busy, headers={"Retry-After": "5"})
-        self._pieces, self._open = blobs.stream(blob, start, end), True
+        self._pieces, self._open = reading.stream(blob, start, end), True
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -17,7 +17,7 @@ from hub.accounts.actor import Actor
 from hub.jobs.running import JobFailed
 from hub.repos import trees
 from hub.repos.models import Kind
-from hub.store import blobs
+from hub.store import reading
 from hub.store.models import Blob
 from merges.recipes import Recipe
 from merges.work.discretion import Progress
@@ -99,7 +99,7 @@ def _remotes(left: list[dict[str, Blob]], done: ExitStack) -> list[dict[str, Rem
     for group in left:
         files = {}
         for path, blob in group.items():
-            reader = blobs.range_reader(blob)
+            reader = reading.range_reader(blob)
             assert reader is not None
             files[path] = Remote(blob.size, reader, budget, hashes.get(blob.sha256, {}) if blob.whole else {})
         result.append(files)

@@ -21,7 +21,7 @@ from hub.jobs.models import Job, State
 from hub.jobs.working import run_job
 from hub.repos import chunking, commits, freeing, hot, trees
 from hub.repos.models import Ref, Repo
-from hub.store import blobs, objects, predicted
+from hub.store import blobs, objects, predicted, reading
 from hub.store.collect import collect
 from hub.store.models import Blob, Prediction, PredictionInput, Term, Xorb
 from hub.store.verify import verify
@@ -113,10 +113,10 @@ def test_a_revision_is_stored_as_the_difference_to_its_parent(repo: Repo, chunks
     with pytest.raises(objects.ObjectMissing):
         objects.head(blob.key)
     assert read(repo) == NEW and read(repo, repo.refs.get().target) == NEW
-    assert blobs.read_range(blob, 123_456, 345_678) == NEW[123_456:345_678]
+    assert reading.read_range(blob, 123_456, 345_678) == NEW[123_456:345_678]
     sound()
     assert blobs.store_bytes(NEW).predicted  # sent again: it is here
-    assert b"".join(blobs.stream(the_blob(OLD))) == OLD
+    assert b"".join(reading.stream(the_blob(OLD))) == OLD
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_what_others_hide_explains_nothing(people: People, private: bool, used: 
         assert b"".join(answer.streaming_content) == NEW
         objects.delete(the_blob(OLD).key)
         with pytest.raises(objects.StoreError) as raised:
-            b"".join(blobs.stream(the_blob()))
+            b"".join(reading.stream(the_blob()))
         assert "alice" not in str(raised.value) and the_blob(OLD).pk[:6] not in str(raised.value)
 
 

@@ -38,7 +38,7 @@ def child(way: str, method: str, folder: Path, state: Path) -> dict[str, Any]:
     from django.conf import settings
 
     from adapters.catalog import local
-    from hub.store import blobs
+    from hub.store import reading
     from hub.store.models import Blob
     from merges.recipes import parse
     from merges.running import LocalAdapter, run
@@ -62,7 +62,7 @@ def child(way: str, method: str, folder: Path, state: Path) -> dict[str, Any]:
         if way == "fetch":
             os.link(local.cached(blob), place / FILE)
         else:
-            reader = blobs.range_reader(blob)
+            reader = reading.range_reader(blob)
             assert reader is not None
             known = facts[name]["tensors"] if way == "range+hashes" else {}
             remote[FILE] = Remote(blob.size, reader, budget, known)

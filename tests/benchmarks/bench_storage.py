@@ -186,7 +186,7 @@ def tessera(steps: list[Step], adapter: Path) -> float:
     from hub.repos import chunking, commits, trees
     from hub.repos.changes import OnDisk, Put
     from hub.repos.models import Kind, Ref
-    from hub.store import blobs, objects
+    from hub.store import objects, reading
     from tests.people import make_people, make_repo
 
     for left in [row.key for prefix in ("blobs/", "xorbs/", "predicted/") for row in objects.walk(prefix)]:
@@ -226,7 +226,7 @@ def tessera(steps: list[Step], adapter: Path) -> float:
         blob = trees.get_file(repo, commit, FILE).blob
         assert blob is not None
         start, core, digest = time.perf_counter(), time.process_time(), hashlib.sha256()
-        for piece in blobs.stream(blob):
+        for piece in reading.stream(blob):
             digest.update(piece)
         took, core = time.perf_counter() - start, time.process_time() - core
         assert digest.hexdigest() == sha256(step.file), step.name
@@ -241,7 +241,7 @@ def merged_low(folder: Path, adapter: Path) -> None:
     from hub.accounts.models import Account
     from hub.repos import chunking, trees
     from hub.repos.models import Kind
-    from hub.store import blobs
+    from hub.store import reading
     from tests.people import make_repo
 
     owner = Account.objects.get(name="alice")
@@ -261,7 +261,7 @@ def merged_low(folder: Path, adapter: Path) -> None:
     settle()
     extra = bucket_bytes() - before
     blob = trees.get_file(target, trees.resolve_commit(target), FILE).blob
-    assert blob is not None and hashlib.sha256(b"".join(blobs.stream(blob))).hexdigest() == sha256(
+    assert blob is not None and hashlib.sha256(b"".join(reading.stream(blob))).hexdigest() == sha256(
         folder / "low.safetensors"
     )
     tell("storage_merged_bf16", file_mb=blob.size / 1e6, adapter_bytes=size, residual_bytes=extra,

@@ -14,7 +14,7 @@ from hub.jobs.models import Job, State
 from hub.jobs.working import run_job
 from hub.repos import chunking, trees
 from hub.repos.models import Repo
-from hub.store import blobs, chunked, cutting, objects
+from hub.store import blobs, chunked, cutting, objects, reading
 from hub.store.collect import collect
 from hub.store.models import Blob, Term, Xorb
 from hub.store.verify import verify
@@ -46,7 +46,7 @@ def read(repo: Repo) -> bytes:
 
 def filled(blob: Blob, start: int, end: int) -> bytes:
     """A range through the reader that a merge uses, from a thread without a connection to the database."""
-    reader, target = blobs.range_reader(blob), bytearray(end - start)
+    reader, target = reading.range_reader(blob), bytearray(end - start)
     assert reader is not None
     with ThreadPoolExecutor(1) as pool:
         pool.submit(reader, start, memoryview(target)).result()
@@ -72,7 +72,7 @@ def test_a_large_file_ends_up_in_chunks(people: People) -> None:
     assert not blob.whole
     assert blob.xet_hash
     assert read(repo) == DATA
-    assert blobs.read_range(blob, 123_456, 654_321) == DATA[123_456:654_321]
+    assert reading.read_range(blob, 123_456, 654_321) == DATA[123_456:654_321]
     assert filled(blob, 123_456, 654_321) == DATA[123_456:654_321]
     assert filled(blob, 0, len(DATA)) == DATA
     assert Blob.objects.get(size=5000).whole

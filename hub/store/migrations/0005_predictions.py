@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             name='Prediction',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('decoder', models.CharField(help_text='Name and version; see hub.store.predicted.register_decoder.', max_length=40)),
+                ('decoder', models.CharField(help_text='Name and version; see hub.store.rebuilding.register_decoder.', max_length=40)),
                 ('recipe', models.BinaryField()),
                 ('size', models.BigIntegerField(help_text='Bytes of the payload in the store; without any there is no object.')),
                 ('state', models.CharField(choices=[('pending', 'Pending'), ('present', 'Present'), ('doomed', 'Doomed')], default='pending', max_length=8)),

@@ -23,7 +23,8 @@ from hub.repos.changes import Change, OnDisk, Put
 from hub.repos.commits import Conflict, commit
 from hub.repos.models import Commit, Repo
 from hub.rights import Denied
-from hub.store.blobs import present, read_range, store_bytes
+from hub.store.blobs import present, store_bytes
+from hub.store.reading import read_range
 from merges.evaluation.metrics import wilson_interval
 from merges.models import Teaching
 from merges.training.loaded import LoadedBase
