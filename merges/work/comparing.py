@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
@@ -12,22 +11,21 @@ from adapters.catalog import local
 from hub.accounts.actor import Actor
 from hub.activity.record import record
 from hub.jobs.queue import enqueue
-from hub.jobs.running import JobFailed, Running
+from hub.jobs.running import Running
 from hub.repos.models import Kind
 from hub.rights import Denied
 from merges.methods import DEFAULT, METHODS
 from merges.models import Merge, MergeComparison
-from merges.recipes import Problem, Recipe, RecipeError, fingerprint, lint, parse
-from merges.work.discretion import Progress
+from merges.recipes import Problem, RecipeError, lint, parse
+from merges.work.choosing import judged_tasks
+from merges.work.faults import told_faults
 from merges.work.fetching import is_adapter_file, still_readable
-from merges.work.merge_run import scratch_of, told_faults
 from merges.work.merging import ask_for_merge
-from merges.work.subjects import BadRequest, Pinned, base_of, facts_of, merge_facts, pin
-from merges.work.tasks import load_task, task_of, taught_on
+from merges.work.scratch import scratch_of
+from merges.work.subjects import BadRequest, Pinned, base_of, merge_facts, pin
+from merges.work.tasks import task_of
 
 MAX_INPUTS, MAX_METHODS = 16, 12
-WRITERS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
-"""What peft calls adapters of models that write: labels are continuations there, and nothing has a head."""
 DEFAULT_METHODS = (DEFAULT, "task_arithmetic", "ties", "iso_cts")
 
 
@@ -135,54 +133,6 @@ def run(running: Running) -> dict[str, Any]:
 def _space(name: str) -> dict[str, str]:
     space = name.partition("+")[2]
     return {"space": space} if space else {}
-
-
-def judged_tasks(
-    names: list[tuple[str, str | None]], pinned: list[Pinned], inputs: list[Any], running: Running, scratch: Path,
-    validation: int, test: int,
-) -> tuple[list[Any], dict[str, str]]:  # fmt: skip
-    """The tasks with the heads of the inputs taught on them, and which split each one's λ is chosen on."""
-    from merges.comparing.judge import JudgedTask
-    from merges.running.heads import write_heads
-
-    heads = write_heads(inputs, scratch / "heads")
-    result, splits = [], {}
-    for number, (name, revision) in enumerate(names):
-        try:
-            task = pin(name, running.actor, kinds=(Kind.TASK,), revision=revision)
-        except BadRequest as error:
-            raise JobFailed(f"A task is no longer there for you: {error}") from error
-        parent = taught_on(task, pinned)
-        if parent is None:
-            raise JobFailed(f"None of the inputs was taught on {name}, so it cannot be judged there.")
-        writes = (facts_of(parent) or {}).get("task_type") in WRITERS
-        if parent.name not in heads and not writes:
-            raise JobFailed(f"{parent.name}, which was taught on {name}, brings no head: it cannot be judged there.")
-        examples = load_task(task, scratch / f"task-{number}")
-        chosen, splits[name] = examples.validation(validation)
-        judged = examples.test(test)
-        if not chosen or (test and not judged):
-            raise JobFailed(f"The task {name} lacks examples to choose on or to judge on.")
-        result.append(JudgedTask(name, examples.labels, heads.get(parent.name), chosen, judged))
-    return result, splits
-
-
-def tune(
-    recipe: Recipe, pinned: list[Pinned], inputs: list[Any], base: Path, running: Running, scratch: Path,
-    progress: Progress,
-) -> tuple[Recipe, list[dict[str, Any]]]:  # fmt: skip
-    """The recipe with λ or weights chosen on its tasks' validation examples, and every trial."""
-    from dataclasses import replace
-
-    from merges.comparing.compare import Comparison
-
-    assert recipe.select is not None
-    names: list[tuple[str, str | None]] = [(name, None) for name in recipe.select.tasks]
-    tasks, _ = judged_tasks(names, pinned, inputs, running, scratch, recipe.select.examples, 0)
-    place = scratch / f"tuning-{fingerprint(recipe)[:12]}"
-    place.mkdir(exist_ok=True)
-    chosen, trials = Comparison(base, inputs, tasks, place, progress).tune(recipe)
-    return replace(chosen, select=recipe.select), [trial.told() for trial in trials]
 
 
 def publish_winner(*, actor: Actor, comparison: MergeComparison, target: str, method: str | None = None) -> Merge:

@@ -17,8 +17,10 @@ from hub.jobs.running import JobFailed, Running
 from hub.repos.models import Commit, Kind, Repo
 from hub.rights import Denied
 from merges.work.discretion import discretion_about
+from merges.work.faults import told_faults
 from merges.work.fetching import is_adapter_file
-from merges.work.merge_run import publish_folder, scratch_of, told_faults
+from merges.work.publishing import publish_folder
+from merges.work.scratch import scratch_of
 from merges.work.subjects import BadRequest, Pinned, base_of, facts_of, pin
 from merges.work.tasks import drawn, load_task, task_of
 

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
 from adapters.models import Lineage, Relation
-from hub.jobs.models import Job, State
-from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
-from hub.repos import trees
-from hub.repos.changes import Change, DeleteFolder, OnDisk, Put
-from hub.repos.commits import Conflict, commit
+from hub.jobs.running import Running
 from hub.repos.models import Commit
-from hub.rights import Denied
 from merges.models import Merge
-from merges.recipes import Recipe, RecipeError, fingerprint, parse, to_dict
+from merges.recipes import Recipe, fingerprint, parse, to_dict
 from merges.work import cards
+from merges.work.choosing import judged_tasks, tune
 from merges.work.discretion import Discretion, Progress, discretion_of
+from merges.work.faults import told_faults
 from merges.work.fetching import fetch
+from merges.work.publishing import publish_folder
+from merges.work.scratch import require_room, scratch_of
 from merges.work.subjects import Pinned
 
-TRIES_ON_A_MOVING_BRANCH = 5
-STALE_SECONDS = 7 * 24 * 3600
 _merged: list[Callable[[Merge], None]] = []
 
 
@@ -59,68 +52,11 @@ def run(running: Running) -> dict[str, Any]:
     return {"commit": head.sha, "repo": merge.repo.full_name, "seconds": round(report.seconds, 3)}
 
 
-@contextmanager
-def scratch_of(running: Running) -> Iterator[Path]:
-    """A folder of this job's own that outlives a killed worker, and is gone when the job ends for good."""
-    root = Path(settings.STATE) / "merging"
-    _sweep(root)
-    folder = root / str(running.job.pk)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    except LostLease:
-        raise  # another worker has it now
-    except (JobFailed, Cancelled):
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep(root: Path) -> None:
-    """Remove what jobs left behind that ended long ago elsewhere."""
-    for folder in root.glob("*-*-*-*-*"):
-        if time.time() - folder.stat().st_mtime > STALE_SECONDS:
-            alive = Job.objects.filter(pk=folder.name, state__in=(State.QUEUED, State.RUNNING)).exists()
-            if not alive:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def _for_the_row(chosen: Recipe, said: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """What the Merge keeps beside the report's own words: the full recipe, which `showing` cuts for each reader."""
     named = {one.adapter: other.adapter for one, other in zip(said.inputs, chosen.inputs, strict=True) if one != other}
     more = {"trials": trials} if trials else {}
     return more | {"recipe": to_dict(chosen), "fingerprint": fingerprint(chosen), "aliases": named}
-
-
-@contextmanager
-def told_faults(discretion: Discretion | None = None) -> Iterator[None]:
-    """What the pure rooms raise, as the job's end with a sentence that names nothing it must not."""
-    from adapters.formats.errors import FormatError
-    from adapters.runtime.errors import RuntimeFault
-    from merges.running.report import Cancelled as MergeCancelled
-
-    say = discretion.text if discretion else str
-    try:
-        yield
-    except (RecipeError, RuntimeFault, FormatError, JobFailed) as error:
-        raise JobFailed(say(str(error))) from error
-    except MergeCancelled as error:
-        raise (error.__cause__ if isinstance(error.__cause__, LostLease) else Cancelled()) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise JobFailed("The worker's disk is full. Ask the operator for room, or merge into an adapter.") from error
-
-
-def require_room(recipe: Recipe, inputs: list[Any], base: Any, scratch: Path) -> None:
-    """Raise JobFailed if the result cannot fit on the worker's disk."""
-    wanted = sum(item.weights_bytes for item in inputs)
-    if recipe.whole and base is not None:
-        wanted = 2 * base.weights_bytes
-    free = shutil.disk_usage(scratch).free
-    if wanted > free:
-        message = f"The result needs about {wanted / 1e9:.1f} GB, but the worker has {free / 1e9:.1f} GB free."
-        raise JobFailed(f"{message} Ask the operator for room.")
 
 
 def _tuned(
@@ -130,8 +66,6 @@ def _tuned(
     """λ or weights chosen on the validation examples the recipe names; the recipe as it is where it names none."""
     if recipe.select is None or base is None:
         return recipe, []
-    from merges.work.comparing import tune
-
     return tune(recipe, pinned, inputs, base.folder, running, scratch, progress)
 
 
@@ -153,7 +87,6 @@ def _taught(
 ) -> dict[str, Any]:  # fmt: skip
     """The router taught on the validation examples of the recipe's tasks; what is said of it."""
     from merges.running.learning import RoutedTask, learn_router
-    from merges.work.comparing import judged_tasks
 
     assert recipe.select is not None
     names: list[tuple[str, str | None]] = [(name, None) for name in recipe.select.tasks]
@@ -184,26 +117,3 @@ def _publish(
 
     message = f"Merge {', '.join(entry.adapter for entry in said.inputs)} by {said.method}"
     return publish_folder(running, merge.repo, output, message, remember)
-
-
-def publish_folder(
-    running: Running, repo: Any, output: Path, message: str, remember: Callable[[Commit], None]
-) -> Commit:
-    """Commit a folder in the owner's name and, in the same fenced transaction, what is to be remembered of it."""
-    files = sorted(path for path in output.rglob("*") if path.is_file())
-    for attempt in range(TRIES_ON_A_MOVING_BRANCH):
-        changes: list[Change] = [Put(str(path.relative_to(output)), OnDisk(path)) for path in files]
-        head = Commit.objects.filter(repo=repo, sha=repo.head).first()
-        if head and any(path.startswith("heads/") for path in trees.flatten(repo, head.tree)):
-            changes.insert(0, DeleteFolder("heads"))
-        try:
-            with running.adopt():
-                made = commit(actor=running.actor, repo=repo, changes_=changes, message=message)
-                remember(made)
-            return made
-        except Conflict:
-            if attempt == TRIES_ON_A_MOVING_BRANCH - 1:
-                raise
-        except Denied as error:
-            raise JobFailed(str(error)) from error
-    raise AssertionError("unreachable")
