@@ -3,8 +3,10 @@
 import ast
 import re
 import subprocess
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +58,17 @@ def test_no_function_does_too_many_things() -> None:
                 if lines > MOST_LINES_OF_A_FUNCTION:
                     long[f"{path.relative_to(ROOT)}:{node.name}"] = lines
     assert long == {}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions and for types only count too: they hide a circle, they do not break it."""
+    graph = grimp.build_graph(*FLOORS, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in sorted(graph.modules)}
+    assert any(imports.values()), "grimp found the floors"
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_pages_keep_to_the_vocabulary() -> None:
