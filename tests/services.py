@@ -29,7 +29,9 @@ from botocore.exceptions import ClientError
 
 from hub.stack import environment
 from hub.stack.process import Command, Process, python_command
+from hub.stack.seaweed import Seaweed
 from hub.stack.services import services as embedded_services
+from hub.stack.services import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = f"{os.getpid()}"
@@ -234,6 +236,33 @@ def empty_bucket(name: str) -> None:
             for entry in page.get("Contents", []):
                 client.delete_object(Bucket=name, Key=entry["Key"])
         client.delete_bucket(Bucket=name)
+
+
+class OwnStore:
+    """An object store of one test's own, on ports of its own, that it may stop and start: the run's store stays."""
+
+    def __init__(self, state: Path) -> None:
+        """Nothing is started yet. It knows the run's keys, so that only the endpoint has to be changed."""
+        known = {name: os.environ[name] for name in ("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")}
+        self._part, self._state = Seaweed(state, environment.ensure(state) | known), state
+        self._process: Process | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers while it runs."""
+        return f"http://{environment.LOOPBACK}:{self._part.values['S3_PORT']}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._part.prepare()
+        self._process = Process(self._part.command(), self._state)
+        wait_for([self._part])
+
+    def stop(self) -> None:
+        """End its process; what it holds stays on disk."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
 
 
 def store_client() -> "boto3.client":

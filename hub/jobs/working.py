@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import traceback
 from datetime import timedelta
 
 from django.db import transaction
@@ -13,6 +12,7 @@ from django.db.models.functions import Now
 
 from hub.jobs.limits import is_out_of_memory
 from hub.jobs.models import Job, State
+from hub.jobs.reasons import reason_of
 from hub.jobs.registry import MAX_ATTEMPTS, kind_named
 from hub.jobs.running import LEASE, Cancelled, JobFailed, LostLease, Running, TryAgain
 
@@ -59,12 +59,10 @@ def run_job(job_id: str, worker: str = "") -> None:
 
 
 def _after_crash(running: Running, error: Exception) -> None:
-    """Not this time: try again while attempts are left, else fail with the last line of the reason."""
-    if isinstance(error, TryAgain):
-        reason = str(error)[-2000:]
-    else:
+    """Not this time: try again while attempts are left, else fail, with the reason."""
+    if not isinstance(error, TryAgain):
         log.exception("job %s (%s), attempt %s", running.job.pk, running.job.kind, running.attempt)
-        reason = "".join(traceback.format_exception_only(error)).strip()[-2000:]
+    reason = reason_of(error)
     if running.attempt < MAX_ATTEMPTS:
         running.give_back(reason)
     else:

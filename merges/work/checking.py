@@ -17,6 +17,7 @@ from adapters.runtime.errors import RuntimeFault
 from hub.accounts.actor import actor_for
 from hub.jobs.limits import is_out_of_memory
 from hub.jobs.models import Job
+from hub.jobs.reasons import reason_of
 from hub.jobs.registry import MAX_ATTEMPTS, kind_named
 from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
 from hub.repos import cards, trees
@@ -73,8 +74,7 @@ def _not_made(name: str, error: Exception, running: Running) -> Finding | None:
         return Finding(name, "fail", f"This check could not be made. {limits.too_much_memory()}")
     if running.attempt < MAX_ATTEMPTS:
         return None
-    reason = f"{type(error).__name__}: {error}"[:300]
-    return Finding(name, "fail", f"This check could not be made, {MAX_ATTEMPTS} times. {reason}")
+    return Finding(name, "fail", f"This check could not be made, {MAX_ATTEMPTS} times. {reason_of(error)[:300]}")
 
 
 def gather(running: Running, repo: Repo, commit: Commit) -> Proposed:

@@ -10,8 +10,12 @@ from django.utils import timezone
 from hub.accounts.actor import actor_for
 from hub.jobs import queue, registry, running, working
 from hub.jobs.models import Job, State
+from hub.jobs.reasons import reason_of
 from hub.jobs.registry import JobKind
+from hub.jobs.running import TryAgain
 from hub.rights import Denied
+from hub.store.blobs import WrongBytes
+from hub.store.objects import StoreError
 from tests.people import People
 
 
@@ -68,7 +72,12 @@ def test_three_crashes_are_the_end() -> None:
         job.refresh_from_db()
         assert job.attempt == attempt
         assert job.state == (State.FAILED if attempt == 3 else State.QUEUED)
-    assert "boom" in job.error
+    assert job.error == "Failed 3 times. RuntimeError: boom"
+
+
+@pytest.mark.parametrize("error", [TryAgain("They are busy."), StoreError("It is away."), WrongBytes("It changed.")])
+def test_what_is_a_sentence_is_told_without_the_error_s_name(error: Exception) -> None:
+    assert reason_of(error) == str(error)
 
 
 @pytest.mark.django_db

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from hub.store.objects import StoreError
-from tests.people import PASSWORD, People, make_people, make_repo, put
+from tests.people import PASSWORD, People, make_people, make_repo
 
 
 @pytest.fixture
@@ -35,19 +34,6 @@ def test_a_wrong_method_and_an_old_form(people: People) -> None:
     answer = strict.post("/settings/profile", {"display_name": "A"})
     assert answer.status_code == 403
     assert "reload the page" in answer.content.decode()
-
-
-def test_a_store_that_is_away_is_named(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-    repo = make_repo(people.alice, "open")
-    put(people.alice, repo, {"README.md": b"# Words"})
-
-    def away(*_args: Any, **_options: Any) -> None:
-        raise StoreError("The object store does not answer; try again in a minute.")
-
-    monkeypatch.setattr("merges.pages.repo.trees.list_folder", away)
-    answer = Client().get("/alice/open/tree/main")
-    assert answer.status_code == 503
-    assert "The object store does not answer" in answer.content.decode()
 
 
 def test_a_fault_of_ours_has_a_number_and_no_detail(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
