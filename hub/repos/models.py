@@ -136,6 +136,7 @@ class Repo(models.Model):
             models.Index("owner", Upper("name"), name="repo_by_upper_name"),
             GinIndex(fields=["tags"], name="repo_tags"),
             models.Index(fields=["kind", "private", "-updated_at"], name="repo_listing"),
+            models.Index(F("facts__base"), F("updated_at").desc(), name="repo_by_base"),
         ]
 
     def __str__(self) -> str:
