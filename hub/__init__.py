@@ -1,4 +1,4 @@
-"""HOSTS people, repositories, bytes, jobs and review.
+"""HOSTS people, repos, bytes, jobs and review.
 
 People, programs and workers come in; pages, git objects and addresses of bytes leave.
 Nothing here knows what a tensor is: what is inside a file is understood one floor up.

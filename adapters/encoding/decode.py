@@ -36,11 +36,6 @@ class Decoder:
         self._check()
         self._numbers = list(accumulate((blocks_of(info.nbytes) for info in self._tensors), initial=1))
 
-    @property
-    def payload_size(self) -> int:
-        """Bytes of the payload."""
-        return int(self._starts[-1])
-
     def stream(self, sources: Sources, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) of the file. Raises Damaged."""
         end = self.size if end is None else min(end, self.size)

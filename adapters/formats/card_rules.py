@@ -44,7 +44,7 @@ def validate_model_card(front: dict[str, Any], *, is_base: bool = False) -> Card
         if names:
             report.claims[key] = names[0]
         if len(names) > 1:
-            report.warnings.append(f"{key} names {len(names)} repositories; only the first, {names[0]}, is used.")
+            report.warnings.append(f"{key} names {len(names)} repos; only the first, {names[0]}, is used.")
     if "base_model" not in front and not is_base:
         report.warnings.append("The card does not name its base_model, so nobody can find it by its base.")
     _license_and_language(report)
@@ -137,6 +137,6 @@ def _repos(report: CardReport, front: dict[str, Any], key: str) -> None:
     odd = [name for name in report.claims.get(key, []) if not _REPO.fullmatch(name)]
     if odd:
         report.claims[key] = [name for name in report.claims[key] if name not in odd]
-        report.warnings.append(f"{key} holds {odd[0][:80]!r}, which is not the name of a repository ('owner/name').")
+        report.warnings.append(f"{key} holds {odd[0][:80]!r}, which is not the name of a repo ('owner/name').")
     if not report.claims.get(key, [""]):
         del report.claims[key]

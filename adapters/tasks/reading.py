@@ -248,20 +248,6 @@ def _parquet(path: Path, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
         raise FormatError("task_format", f"The file is not valid Parquet ({reason}). Write it again.") from None
 
 
-def _records(batch: Any, before: int) -> list[dict[str, Any]]:
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError:
-        for index in range(batch.num_rows):
-            try:
-                batch.slice(index, 1).to_pylist()
-            except UnicodeDecodeError:
-                break
-        raise FormatError(
-            "task_not_utf8", f"Row {before + index + 1} holds text that is not valid UTF-8. Write the file again."
-        ) from None
-
-
 def _check_lengths(batch: Any, before: int) -> None:
     """Refuse a batch whose texts are too long, before any of them becomes a Python string."""
     from pyarrow import DictionaryArray, compute

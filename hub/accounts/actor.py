@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hub.accounts.models import Account, Role, Scope, Token
+from hub.accounts.models import Account, Scope, Token
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,6 @@ class Actor:
     @property
     def is_maintainer(self) -> bool:
         return self.account is not None and self.account.is_maintainer
-
-    @property
-    def is_admin(self) -> bool:
-        return self.account is not None and self.account.role == Role.ADMIN
 
     def reaches(self, repo_id: str) -> bool:
         """False if the token in hand is limited to other repos than `owner/name`."""

@@ -111,9 +111,6 @@ class Account(AbstractBaseUser):
     def title(self) -> str:
         return self.display_name or self.name
 
-    def get_full_name(self) -> str:
-        return self.title
-
 
 class MemberRole(models.TextChoices):
     READ = "read"

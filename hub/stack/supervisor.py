@@ -82,9 +82,7 @@ class Supervisor:
             raise StackError(f"Port {self.port} of {self.host} is taken: choose another with --port.")
         for name in sweep(self.state):
             self.console.say(f"{name} of an earlier start was still running; stopped it")
-        previous = {
-            number: signal.signal(number, self._asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
+        previous = {number: signal.signal(number, self._asked) for number in STOP_SIGNALS}
         try:
             self._start_all()
             return self._watch(on_ready, exit_after)

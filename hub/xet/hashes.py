@@ -48,11 +48,6 @@ def range_hash(raw_hashes: bytes) -> bytes:
     return blake3(raw_hashes, key=_RANGE).digest()
 
 
-def keyed(key: bytes, raw: bytes) -> bytes:
-    """A hash that only says something to those who hold the key."""
-    return blake3(raw, key=key).digest()
-
-
 def root(hashes: Sequence[bytes], lengths: Sequence[int]) -> bytes:
     """The merkle root of chunks; of a xorb its hash. An empty list is 32 zero bytes, one element is itself."""
     if not hashes:

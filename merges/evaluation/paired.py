@@ -34,11 +34,6 @@ class Pairing:
         """Worse by more than chance explains (McNemar's exact p below 5 %)."""
         return self.losses > self.wins and self.p < 0.05
 
-    @property
-    def is_better(self) -> bool:
-        """Better by more than chance explains."""
-        return self.wins > self.losses and self.p < 0.05
-
 
 def pair(
     first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray, *, draws: int = 2000, seed: int = 0

@@ -10,7 +10,6 @@ from django.utils.safestring import SafeString
 from adapters.catalog.lineage import Edge, Graph, Node
 
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 232, 50, 76, 14, 4
-RELATIONS = {"adapter": "adapter of", "merge": "merged from", "task": "taught on", "evaluation": "evaluated on"}
 
 
 def draw(graph: Graph, here: str) -> SafeString:

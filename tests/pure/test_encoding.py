@@ -61,7 +61,6 @@ def round_trip(new: Path, inputs: list[Path], offered: Any, folder: Path) -> tup
     data, whole = recipe.to_bytes(), new.read_bytes()
     with FileSources(inputs, payload) as sources:
         decoder = Decoder(data, [path.stat().st_size for path in inputs], sources)
-        assert decoder.payload_size == len(out.getvalue())
         assert b"".join(decoder.stream(sources)) == whole
         for start in range(0, len(whole), max(1, len(whole) // 7)):
             for end in (start, start + 1, start + len(whole) // 3, len(whole) + 5):

@@ -40,11 +40,11 @@ def test_the_interval_is_that_of_drawing_items() -> None:
     assert pair(left, right, seed=1) == pair(left, right, seed=1)
 
 
-def test_worse_and_better_need_more_than_chance() -> None:
+def test_worse_needs_more_than_chance() -> None:
     same = [True] * 40
     assert pair([False] * 8 + same, [True] * 8 + same).is_worse
     assert not pair([False] * 3 + same, [True] * 3 + same).is_worse
-    assert pair([True] * 8 + same, [False] * 8 + same).is_better
+    assert not pair([True] * 8 + same, [False] * 8 + same).is_worse
     for wrong in (([], []), ([True], [True, False])):
         with pytest.raises(ValueError, match="same items"):
             pair(*wrong)
