@@ -20,7 +20,7 @@ from adapters.models import Lineage
 from hub.accounts.actor import NOBODY, Actor
 from hub.repos.models import Kind, Repo
 from hub.rights import all_readers_know
-from merges.models import Merge
+from merges.models import Merge, Release
 from merges.recipes import Recipe
 
 Progress = Callable[[int, int, str], None]
@@ -85,17 +85,20 @@ def discretion_about(result: Repo, models: Iterable[str] = (), tasks: Iterable[s
 def named_when_public(actor: Actor, repo: Repo) -> list[Repo]:
     """The repos not everybody may know of whose names come out when this one is made public; their content does not.
 
-    Those are what any commit of it was made from, and what the recipes of its merges name. Inputs that another owner
-    kept to themself may have gone by an alias in its files; they are listed all the same. What the actor may not read
-    is not named to them either, but for the base that the repo's own page names.
+    Those are what any commit of it was made from, what the recipes of its merges name and, of a System, what its
+    releases pin. Inputs that another owner kept to themself may have gone by an alias in its files; they are listed all
+    the same. What the actor may not read is not named to them either, but for the base that the repo's own page names.
     """
+    recipes = Merge.objects.filter(repo=repo).exclude(result_sha="").values_list("recipe", flat=True)
+    manifests = Release.objects.filter(system=repo).values_list("manifest", flat=True)
     wanted = Q(pk__in=Lineage.objects.filter(child=repo).values("parent"))
-    for recipe in Merge.objects.filter(repo=repo).exclude(result_sha="").values_list("recipe", flat=True):
-        models, tasks = _named_in(recipe)
-        for name, is_task in dict.fromkeys([*((name, False) for name in models), *((name, True) for name in tasks)]):
-            owner, _, rest = name.partition("/")
-            kind = Q(kind=Kind.TASK) if is_task else ~Q(kind=Kind.TASK)
-            wanted |= Q(owner__name__iexact=owner, name__iexact=rest) & kind
+    seen: set[tuple[str, bool]] = set()
+    for models, tasks in [*map(_named_in, recipes), *map(_pinned_in, manifests)]:
+        seen |= {(name, False) for name in models} | {(name, True) for name in tasks}
+    for name, is_task in seen:
+        owner, _, rest = name.partition("/")
+        kind = Q(kind=Kind.TASK) if is_task else ~Q(kind=Kind.TASK)
+        wanted |= Q(owner__name__iexact=owner, name__iexact=rest) & kind
     hidden = Repo.objects.filter(wanted).exclude(pk=repo.pk).exclude(pk__in=Repo.objects.known_to(NOBODY).values("pk"))
     readable = set(Repo.objects.visible_to(actor).filter(pk__in=hidden).values_list("pk", flat=True))
     rows = hidden.select_related("owner").order_by("owner__name", "name", "kind")
@@ -106,6 +109,13 @@ def _named_in(recipe: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The models and the tasks that a recipe names."""
     entries = [*recipe.get("inputs", []), *([recipe["base"]] if recipe.get("base") else [])]
     return [_name(entry) for entry in entries], list((recipe.get("select") or {}).get("tasks", []))
+
+
+def _pinned_in(manifest: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The models and the tasks that a release of a System pins."""
+    members = manifest.get("members", [])
+    models = [manifest.get("base", {}).get("repo", ""), *(member["adapter"]["repo"] for member in members)]
+    return models, [member["task"]["repo"] for member in members]
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from hub.jobs.models import Job, State
 from hub.repos import trees
 from hub.repos.models import Commit, Kind, Repo
 from hub.rights import Verb, can
+from merges.models import Release
 from merges.recipes import fingerprint, parse
 from merges.work.discretion import named_when_public
 from merges.work.evaluating import ask_for_evaluation
@@ -96,6 +97,20 @@ def test_a_recipe_tells_names_that_no_line_of_lineage_holds(people: People, lab:
     merge.repo.refresh_from_db()
     assert "acme/moods" in words_of(merge.repo)
     assert [repo.full_name for repo in named_when_public(alice, merge.repo)] == ["acme/moods", "acme/tiny"]
+
+
+def test_a_system_tells_what_its_releases_pin(people: People) -> None:
+    names = [("base", Kind.BASE), ("speaker", Kind.ADAPTER), ("moods", Kind.TASK)]
+    pins = {}
+    for name, kind in names:
+        repo = make_repo(people.alice, name, kind=kind, private=True)
+        pins[name] = {"repo": repo.full_name, "sha": "a" * 40}
+    make_repo(people.alice, "moods", private=True)  # a model of the task's name, which nothing pins
+    system = make_repo(people.alice, "desk", kind=Kind.SYSTEM, private=True)
+    manifest = {"base": pins["base"], "members": [{"adapter": pins["speaker"], "task": pins["moods"]}]}
+    Release.objects.create(system=system, number=1, sha="b" * 40, manifest=manifest)
+    told = [(repo.name, repo.kind) for repo in named_when_public(people.actor("alice"), system)]
+    assert sorted(told) == sorted(names)
 
 
 def test_what_everybody_may_know_and_what_one_may_not_read_is_not_listed(people: People) -> None:
