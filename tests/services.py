@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import boto3
 import psycopg
 import redis
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from hub.stack import environment
 from hub.stack.process import Command, Process, python_command
@@ -252,11 +252,16 @@ class OwnStore:
         """Where it answers while it runs."""
         return f"http://{environment.LOOPBACK}:{self._part.values['S3_PORT']}"
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, seconds: float = 60) -> None:
+        """Start it and wait until it takes new objects and gives all it held: its gateway answers before its disk."""
         self._part.prepare()
         self._process = Process(self._part.command(), self._state)
         wait_for([self._part])
+        deadline = time.monotonic() + seconds
+        while not self._serves():
+            if time.monotonic() > deadline:
+                raise RuntimeError("The test's own object store does not serve what it holds.")
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """End its process; what it holds stays on disk."""
@@ -264,12 +269,25 @@ class OwnStore:
             self._process.stop()
             self._process = None
 
+    def _serves(self) -> bool:
+        client, name = store_client(self.endpoint), os.environ["S3_BUCKET"]
+        try:
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket=name)
+            client.put_object(Bucket=name, Key="knock", Body=b"Who is there?")
+            for entry in client.list_objects_v2(Bucket=name)["Contents"]:
+                client.get_object(Bucket=name, Key=entry["Key"])["Body"].read()
+            client.delete_object(Bucket=name, Key="knock")
+        except (ClientError, BotoCoreError):
+            return False
+        return True
 
-def store_client() -> "boto3.client":
-    """A client of the run's object store."""
+
+def store_client(endpoint: str = "") -> "boto3.client":
+    """A client of the run's object store, or of one at another endpoint."""
     return boto3.client(
         "s3",
-        endpoint_url=os.environ["S3_ENDPOINT_URL"],
+        endpoint_url=endpoint or os.environ["S3_ENDPOINT_URL"],
         aws_access_key_id=os.environ["S3_ACCESS_KEY_ID"],
         aws_secret_access_key=os.environ["S3_SECRET_ACCESS_KEY"],
         region_name=os.environ.get("S3_REGION", "us-east-1"),

@@ -13,7 +13,6 @@ from hub.jobs.registry import JobKind
 from hub.jobs.running import Running
 from hub.repos import trees
 from hub.repos.models import Commit, Repo
-from hub.store import objects
 from tests.people import make_people, make_repo, put
 from tests.publishing import do_job
 from tests.services import OwnStore
@@ -28,7 +27,6 @@ def store(tmp_path: Path, settings: Any) -> Iterator[OwnStore]:
     settings.S3_ENDPOINT_URL = settings.S3_PUBLIC_ENDPOINT_URL = own.endpoint
     own.start()
     try:
-        objects.ensure_bucket()
         yield own
     finally:
         own.stop()
