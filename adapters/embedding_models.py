@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
 from django.db.models import F, Q
 from pgvector.django import HalfVectorField
 
+from hub.accounts.actor import Actor
 from hub.jobs.models import Job
 from hub.repos.models import Repo
-
-if TYPE_CHECKING:
-    from hub.accounts.actor import Actor
 
 
 class EmbeddingQuerySet(models.QuerySet["Embedding"]):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
 from django.db.models import Q
 
+from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.jobs.models import Job
 from hub.repos.models import Repo
 from hub.store.models import Blob
-
-if TYPE_CHECKING:
-    from hub.accounts.actor import Actor
 
 
 class MergeQuerySet(models.QuerySet["Merge"]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core import signing
@@ -12,12 +11,10 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from hub.accounts.actor import Actor, actor_for
 from hub.accounts.models import Account
 from hub.activity.models import Notice, NoticeChoice, NoticeKind
-
-if TYPE_CHECKING:
-    from hub.accounts.actor import Actor
-    from hub.repos.models import Repo
+from hub.repos.models import Repo
 
 SALT = "hub.activity.unsubscribe"
 
@@ -50,8 +47,6 @@ def tell(
 
 def notices_of(actor: Actor) -> QuerySet[Notice]:
     """A person's notices about repos they may (still) read, the newest first."""
-    from hub.repos.models import Repo
-
     readable = Q(repo=None) | Q(repo__in=Repo.objects.visible_to(actor))
     return Notice.objects.filter(readable, account=actor.account).select_related("actor", "repo__owner")
 
@@ -94,9 +89,6 @@ def read_unsubscribe(text: str) -> tuple[Account, str] | None:
 
 def send_mail(limit: int = 200) -> int:
     """Mail what waits; a row is marked in the same transaction that sends it, so two beats send nothing twice."""
-    from hub.accounts.actor import actor_for
-    from hub.repos.models import Repo
-
     sent = 0
     keys = Notice.objects.filter(mailed_at=None).order_by("created_at").values_list("pk", flat=True)[:limit]
     for key in list(keys):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hub.accounts.models import Account
 from hub.activity.models import Event
-
-if TYPE_CHECKING:
-    from hub.repos.models import Repo
-
+from hub.repos.models import Repo
 
 _listeners: list[Callable[[Event], None]] = []
 

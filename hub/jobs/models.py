@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import Q
 
+from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.repos.models import Repo
-
-if TYPE_CHECKING:
-    from hub.accounts.actor import Actor
 
 
 class State(models.TextChoices):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -16,6 +16,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from hub.accounts.actor import NOBODY
+from hub.jobs.queue import enqueue
+from hub.jobs.running import JobFailed, Running
 from hub.repos.chunked_uploads import ranges_within
 from hub.repos.models import Commit, GitObject, Ref, Repo
 from hub.store import chunked
@@ -23,16 +25,11 @@ from hub.store.cutting import MayUse, store_chunks
 from hub.store.models import Blob, BlobState, Term
 from hub.xet import planning
 
-if TYPE_CHECKING:
-    from hub.jobs.running import Running
-
 KIND = "cut_into_chunks"
 
 
 def queue(blob: Blob, repo: Repo | None = None) -> None:
     """Queue the cutting of a file, once."""
-    from hub.jobs.queue import enqueue
-
     title = f"Store a file of {repo.full_name} in chunks" if repo else "Store a file in chunks"
     enqueue(KIND, title=title, arguments={"sha256": blob.sha256}, repo=repo, key=f"{KIND}:{blob.sha256}")
 
@@ -48,8 +45,6 @@ def after_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
 
 def run(running: Running) -> dict[str, Any]:
     """The job: cut, store, rebuild, compare; only then stop using the whole object."""
-    from hub.jobs.running import JobFailed
-
     blob = Blob.objects.filter(pk=running.arguments["sha256"], state=BlobState.PRESENT).first()
     if blob is None or not blob.whole:
         return {"skipped": True}

@@ -6,25 +6,22 @@ stores that file whole again, and the collection then removes prediction and inp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
+from hub.jobs.queue import enqueue
+from hub.jobs.running import Running
 from hub.repos import chunking, hot
 from hub.repos.models import GitObject
 from hub.store.models import Blob, BlobState, Prediction
-
-if TYPE_CHECKING:
-    from hub.jobs.running import Running
 
 KIND = "store_plainly"
 
 
 def sweep() -> int:
     """Queue files that follow from what no repo has any more; how many."""
-    from hub.jobs.queue import enqueue
-
     held = GitObject.objects.filter(large__isnull=False).values("large_id")
     needless = Blob.objects.filter(explains__isnull=False).exclude(pk__in=held)
     rows = Prediction.objects.filter(state=BlobState.PRESENT, blob__in=held, inputs__blob__in=needless).distinct()

@@ -10,17 +10,16 @@ import hashlib
 import tempfile
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
+from hub.jobs.queue import enqueue
+from hub.jobs.running import JobFailed, Running
 from hub.store import objects, reading
 from hub.store.models import Blob, BlobState
-
-if TYPE_CHECKING:
-    from hub.jobs.running import Running
 
 KIND = "keep_whole"
 COUNTED_SECONDS = 3600
@@ -29,8 +28,6 @@ KEPT = timedelta(days=7)
 
 def count(blob: Blob) -> None:
     """One more plain download of a file in chunks; at the limit it is put together, once in a while."""
-    from hub.jobs.queue import enqueue
-
     key = f"plain-downloads:{blob.sha256}"
     cache.add(key, 0, COUNTED_SECONDS)
     try:
@@ -51,8 +48,6 @@ def run(running: Running) -> dict[str, Any]:
 
 def make_whole(running: Running, blob: Blob, until: datetime | None) -> dict[str, Any]:
     """Store the whole object of a file beside its other form, until then or for good. Raises JobFailed, StoreError."""
-    from hub.jobs.running import JobFailed
-
     rows = Blob.objects.filter(pk=blob.pk, state=BlobState.PRESENT, whole=False)
     alive = timezone.now() - timedelta(seconds=settings.LIMITS["presigned_seconds"])
     if rows.filter(dropped_at__gt=alive).update(whole=True, dropped_at=None, hot_until=until):

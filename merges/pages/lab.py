@@ -18,6 +18,7 @@ from merges.methods import DEFAULT, METHODS
 from merges.models import Evaluation, Merge, MergeComparison
 from merges.pages import lab_drawings
 from merges.pages.jobs import shown
+from merges.pages.merging import chosen_of, recipe_from
 from merges.pages.shared import actor_of, attempt, page_of, signed_in
 from merges.recipes import RecipeError, parse, to_yaml
 from merges.work.comparing import DEFAULT_METHODS, ask_for_comparison, publish_winner
@@ -106,8 +107,6 @@ def _panel(request: HttpRequest, raw: Any) -> dict[str, Any]:
 @require_POST
 def preview(request: HttpRequest) -> HttpResponse:
     """The panel alone, for a YAML text or the workbench's form."""
-    from merges.pages.merging import chosen_of, recipe_from
-
     text = request.POST.get("recipe")
     raw = text if text is not None else recipe_from(request.POST, chosen_of(request.POST))
     return render(request, "merges/preview.html", _panel(request, raw))

@@ -16,6 +16,7 @@ from hub.repos.models import Commit, Ref, Repo
 from merges.models import MergeSketch
 from merges.recipes import Recipe, RecipeError
 from merges.work.fetching import FILES
+from merges.work.merging import look_at
 from merges.work.subjects import Pinned
 
 WEIGHTS = "adapter_model.safetensors"
@@ -75,8 +76,6 @@ def preview_of(actor: Actor, raw: dict[str, Any] | str) -> dict[str, Any]:
 
     Raises RecipeError, BadRequest.
     """
-    from merges.work.merging import look_at
-
     recipe, pinned, problems = look_at(actor, raw)
     answer: dict[str, Any] = {"problems": problems, "preview": None, "waiting": []}
     adapters = [(entry, item) for entry, item in zip(recipe.inputs, pinned, strict=True) if not entry.whole]

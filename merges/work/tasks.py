@@ -11,6 +11,7 @@ from adapters.catalog.inspecting import is_split
 from adapters.models import Lineage, Relation
 from hub.accounts.actor import Actor
 from hub.jobs.running import JobFailed
+from hub.repos.cards import front_matter
 from hub.repos.models import Kind
 from merges.work.subjects import BadRequest, Pinned, pin
 
@@ -40,7 +41,6 @@ def load_task(pinned: Pinned, folder: Path) -> TaskExamples:
     """Fetch and read a task's splits. Raises JobFailed if nothing can be read."""
     from adapters.runtime.examples import Example
     from adapters.tasks.validation import validate
-    from hub.repos.cards import front_matter
 
     files = local.materialise(pinned.repo, pinned.commit, folder, lambda path: is_split(path) or path == "README.md")
     card = files.pop("README.md", None)
