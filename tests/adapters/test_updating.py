@@ -23,6 +23,7 @@ from hub.store import blobs
 from hub.store.models import Blob, Prediction
 from hub.store.verify import verify
 from tests import make_adapters
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_repo, put
 
 pytestmark = pytest.mark.django_db
@@ -87,9 +88,9 @@ def test_an_adapter_becomes_a_checkpoint(repo: Repo, tmp_path: Path) -> None:
     assert (shown["kind"], shown["base"]) == ("lora", base)
     assert shown["makes"] == [{"path": FILE, "size": len(after), "sha256": blob.pk}]
     assert {row["path"] for row in shown["sent"]} == {f"update/{name}" for name in files}
-    page = Client().get(f"/{repo.full_name}").content.decode()
+    page = markup(Client().get(f"/{repo.full_name}"))
     assert "Made by an update" in page and "A LoRA adapter on" in page
-    assert "Made by an update" in Client().get(f"/{repo.full_name}/tensors/main").content.decode()
+    assert "Made by an update" in markup(Client().get(f"/{repo.full_name}/tensors/main"))
     report = verify(hashes=True)
     assert not report.missing + report.wrong_hash + report.wrong_size
     repo.refresh_from_db()
@@ -201,15 +202,15 @@ def test_the_page(repo: Repo, tmp_path: Path) -> None:
     address = f"/{repo.full_name}/update"
     files = [SimpleUploadedFile(name, data) for name, data in adapter(tmp_path).items()]
     alice = client("alice")
-    assert "Send an update" in alice.get(address).content.decode()
+    assert "Send an update" in markup(alice.get(address))
     sent = alice.post(address, {"files": files, "message": "Say it better", "base": repo.head})
     assert sent.status_code == 302
     job = finish()
     assert sent["Location"] == job.get_absolute_url()
-    assert job.result["url"] in alice.get(job.get_absolute_url()).content.decode()
+    assert job.result["url"] in markup(alice.get(job.get_absolute_url()))
     bad = SimpleUploadedFile("x.safetensors", save({"other": np.zeros(3, np.float32)}))
     refused = client("charlie").post(address, {"files": [bad], "message": "x", "base": repo.head})
-    assert refused.status_code == 422 and "no tensor" in refused.content.decode()
+    assert refused.status_code == 422 and "no tensor" in markup(refused)
 
 
 def test_the_update_is_judged_again_by_the_job(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from hub.repos.models import Repo
 from merges.models import Release
 from merges.work.merging import ask_for_merge
 from tests.answering import animals, answering, make_specialists, make_system
+from tests.markup import markup
 from tests.people import People, make_people
 from tests.publishing import do_jobs
 from tests.pure.tiny_models import opinions
@@ -78,7 +79,7 @@ def private_specialists_speak_only_to_their_people(people: People) -> None:
         for path, body in (("/route", {"texts": [MOOD], "top": 20}), ("/predict", {"texts": [MOOD], "apply": "each", "top": 20}),
                            ("/nearest", {"texts": [MOOD] * 2})):  # fmt: skip
             assert "secret" not in json.dumps(post(who, path, body)), path
-        assert "secret" not in who.get("/v1/models").content.decode()
+        assert "secret" not in markup(who.get("/v1/models"))
         refused = who.post(
             "/v1/chat/completions",
             {"model": "alice/secret-mood", "messages": [{"role": "user", "content": MOOD}]},
@@ -200,7 +201,7 @@ def chat_by_router_adapter_and_base(nobody: APIClient) -> None:
     assert nobody.get("/v1/models/alice/secret-mood").json()["error"]["type"] == "invalid_request_error"
     for key, status in (("none", 200), ("EMPTY", 200), ("hf_no_such_token", 401)):  # OpenAI's clients insist on a key
         answer = APIClient(headers={"Authorization": f"Bearer {key}"}).get("/v1/models")
-        assert answer.status_code == status and "secret" not in answer.content.decode(), answer.content
+        assert answer.status_code == status and "secret" not in markup(answer), answer.content
     chosen = chat(nobody, model="alice/talk").json()
     assert chosen["choices"][0]["message"]["content"] in ("yes", "no") and set(chosen["tessera"]["labels"]) == {
         "yes",
@@ -337,29 +338,29 @@ def openai_errors(nobody: APIClient) -> None:
 
 def pages_say_the_same() -> None:
     browser = Client()
-    told = browser.post("/ask", {"texts": f"{MOOD}\n{ANIMAL}"}).content.decode()
+    told = markup(browser.post("/ask", {"texts": f"{MOOD}\n{ANIMAL}"}))
     assert '<b class="break">yes</b>' in told and "alice/animals" in told and "secret" not in told
     assert "2 specialists" in told
     for texts, status in (("", 422), ("x\n" * 17, 422), (MOOD, 200)):
         assert browser.post("/ask", {"texts": texts}).status_code == status
     assert browser.post("/ask", {"texts": ""}, headers={"HX-Request": "true"}).status_code == 200
     pasted = "\n".join(f"{row.label}; {row.text}" for row in opinions(12))
-    advice = browser.post("/advice", {"examples": pasted}).content.decode()
+    advice = markup(browser.post("/advice", {"examples": pasted}))
     assert "as it is" in advice and "your labels" in advice and "secret" not in advice
     for bad in ("", "no label here", "yes; one\nno; two", '{"text": 3}'):
         answer = browser.post("/advice", {"examples": bad})
-        assert answer.status_code == 422 and "notice-fail" in answer.content.decode()
-    relatives = browser.get("/alice/mood/relatives").content.decode()
+        assert answer.status_code == 422 and "notice-fail" in markup(answer)
+    relatives = markup(browser.get("/alice/mood/relatives"))
     assert "alice/<b>animals</b>" in relatives and "secret" not in relatives
-    assert "Similar texts" in browser.get("/alice/mood/relatives", headers={"HX-Request": "true"}).content.decode()
+    assert "Similar texts" in markup(browser.get("/alice/mood/relatives", headers={"HX-Request": "true"}))
     assert (
         browser.get("/alice/secret-mood/relatives").status_code
         == browser.get("/acme/tiny/relatives").status_code
         == 404
     )
-    drawn = browser.get("/map?zoom=4&x=0.2&y=nonsense&kind=adapter").content.decode()
+    drawn = markup(browser.get("/map?zoom=4&x=0.2&y=nonsense&kind=adapter"))
     assert "<svg" in drawn and "mark-adapter" in drawn and "secret" not in drawn
-    assert "Nothing to draw" in browser.get("/map?q=no-such-thing").content.decode()
+    assert "Nothing to draw" in markup(browser.get("/map?q=no-such-thing"))
 
 
 def a_deleted_specialist_is_no_candidate(people: People) -> None:

@@ -6,6 +6,7 @@ from django.test import Client
 from hub.activity.models import Notice
 from hub.repos import access
 from hub.repos.models import Repo
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_repo, put
 from tests.world import client
 
@@ -26,16 +27,16 @@ def browser(name: str | None) -> Client:
 
 def test_found_with_a_lock_and_not_read(people: People, gated: Repo) -> None:
     for name in (None, "charlie"):
-        page = browser(name).get("/browse?q=guarded").content.decode()
+        page = markup(browser(name).get("/browse?q=guarded"))
         assert "acme/<b>guarded</b>" in page and "gated</span>" in page and "hush" not in page
         who = client(getattr(people, name) if name else None)
         rows = who.get("/api/v1/repos?q=guarded").json()["results"]
         assert [(row["name"], row["gated"]) for row in rows] == [("guarded", "manual")]
         assert (rows[0]["summary"], who.get("/api/v1/repos?q=hush").json()["count"]) == ("", 0)
         assert who.get("/api/v1/repos/acme/guarded").status_code == 404
-    assert "guarded" in browser(None).get("/acme").content.decode()
+    assert "guarded" in markup(browser(None).get("/acme"))
     Repo.objects.filter(pk=gated.pk).update(private=True)
-    assert "guarded</b>" not in browser("charlie").get("/browse?q=guarded").content.decode()
+    assert "guarded</b>" not in markup(browser("charlie").get("/browse?q=guarded"))
     assert client(people.charlie).get("/api/v1/repos?q=guarded").json()["count"] == 0
     asked = client(people.charlie).post("/api/v1/repos/acme/guarded/access-requests", {}, format="json")
     assert asked.status_code == 404, "what is private is absent, gated or not"
@@ -55,17 +56,17 @@ def test_asked_told_and_answered(people: People, gated: Repo) -> None:
     assert client(people.charlie).put(f"{path}/charlie", {"state": "accepted"}, format="json").status_code == 403
 
     alice = browser("alice")
-    page = alice.get("/settings/access").content.decode()
+    page = markup(alice.get("/settings/access"))
     assert "charlie" in page and "For a study." in page
     request = access.every_request(people.actor("alice"), gated).get()
     sent = alice.post("/acme/guarded/access", {"action": "rejected", "request": request.pk, "back": "1"})
     assert (sent.status_code, sent["Location"]) == (302, "/settings/access")
-    assert "charlie" not in alice.get("/settings/access").content.decode().split("<main", 1)[-1]
-    heard = browser("charlie").get("/notices").content.decode()
+    assert "charlie" not in markup(alice.get("/settings/access")).split("<main", 1)[-1]
+    heard = markup(browser("charlie").get("/notices"))
     assert "You were not let into acme/guarded" in heard
     answered = client(people.alice).put(f"{path}/charlie", {"state": "accepted"}, format="json")
     assert answered.json()["state"] == "accepted"
-    assert "You may now read acme/guarded" in browser("charlie").get("/notices").content.decode()
+    assert "You may now read acme/guarded" in markup(browser("charlie").get("/notices"))
     assert client(people.charlie).get("/api/v1/repos/acme/guarded").status_code == 200
     assert client(people.alice).put(f"{path}/nobody", {"state": "accepted"}, format="json").status_code == 404
     shut = client(people.alice).put("/api/v1/repos/acme/guarded/gate", {"gated": ""}, format="json")

@@ -8,6 +8,7 @@ from hub.review.models import CannedReply
 from hub.review.refusals import NotPossible
 from hub.rights import Denied
 from tests.hub.test_review_queue import head, propose
+from tests.markup import markup
 from tests.people import PASSWORD, People
 from tests.world import client
 
@@ -41,17 +42,17 @@ def test_on_its_page_and_in_a_decision(people: People) -> None:
     assert browser.login(username="mary", password=PASSWORD)
     assert browser.post("/review/replies", ASKED | {"action": "save"}).status_code == 302
     reply = CannedReply.objects.get(group="Cards")
-    page = browser.get("/review/replies").content.decode()
+    page = markup(browser.get("/review/replies"))
     assert "Write a reply" in page and "<em>words</em>" in page
     refused = browser.post("/review/replies", ASKED | {"action": "save"})
-    assert refused.status_code == 422 and "already" in refused.content.decode()
+    assert refused.status_code == 422 and "already" in markup(refused)
     request = propose(people)
-    shown = browser.get(request.get_absolute_url()).content.decode()
+    shown = markup(browser.get(request.get_absolute_url()))
     assert f'<option value="{reply.pk}" data-text="More *words*, please."' in shown
     act = f"{request.get_absolute_url()}/act"
     browser.post(act, {"action": "request_changes", "sha": head(request), "canned": str(reply.pk), "text": ""})
     assert decisions.Decision.objects.get().reason == ASKED["text"]
-    stranger = Client().get("/review/replies").content.decode()
+    stranger = markup(Client().get("/review/replies"))
     assert "Words" in stranger and "Write a reply" not in stranger
     assert browser.post("/review/replies", {"action": "delete", "reply": str(reply.pk)}).status_code == 302
 

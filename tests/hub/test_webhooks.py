@@ -22,6 +22,7 @@ from hub.repos import lifecycle
 from hub.review import change_requests
 from hub.webhooks import addresses, delivering, keeping
 from hub.webhooks.models import Webhook
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_people, make_repo, put
 from tests.wire.test_wire_routes import as_
 
@@ -241,7 +242,7 @@ def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
     browser, page = browser_of("charlie"), "/settings/webhooks"
     refused = browser.post(page, {"url": receiver.url, "watched": "nobody-here", "domains": "repo"})
     assert (refused.status_code, Webhook.objects.count()) == (422, 0)
-    assert "Nobody here is called &#x27;nobody-here&#x27;" in refused.content.decode()
+    assert "Nobody here is called &#x27;nobody-here&#x27;" in markup(refused)
     for odd in ("http://[x", "\x00", "no\x00body"):
         assert browser.post(page, {"url": receiver.url, "watched": odd, "domains": "repo"}).status_code == 422
     asked = {"url": receiver.url, "watched": "alice http://here/alice/closed", "domains": "repo", "secret": "s3cret"}
@@ -254,7 +255,7 @@ def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
     ((headers, body),) = receiver.seen  # of what Charlie may read only
     assert json.loads(body)["repo"]["name"] == "alice/open"
     assert headers["X-Webhook-Signature"] == "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
-    shown = browser.get(page).content.decode()
+    shown = markup(browser.get(page))
     assert "update repo.content" in shown and "200" in shown and "s3cret" not in shown
     changed = {"webhook": row.key, "action": "save", "url": receiver.url, "watched": "alice", "domains": "discussion"}
     browser.post(page, changed)
@@ -267,7 +268,7 @@ def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
     browser.post(page, {"webhook": row.key, "action": "test"})
     assert Job.objects.filter(kind="webhooks.deliver").count() == 1
     stranger = browser_of("bob")
-    assert receiver.url not in stranger.get(page).content.decode()
+    assert receiver.url not in markup(stranger.get(page))
     assert stranger.post(page, {"webhook": row.key, "action": "delete"}).status_code == 404
     browser.post(page, {"webhook": row.key, "action": "delete"})
     assert not Webhook.objects.exists()

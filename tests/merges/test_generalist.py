@@ -13,6 +13,7 @@ from merges.recipes import RecipeError
 from merges.systems import releases
 from merges.systems.manifest import BadManifest
 from merges.work.subjects import BadRequest
+from tests.markup import markup
 from tests.merges.test_systems import approve, shop
 from tests.people import People
 from tests.publishing import do_jobs
@@ -50,7 +51,7 @@ def test_it_is_merged_and_judged_at_each_release(people: People, shop: dict[str,
     assert latest.generalist is not None and scores["sha"] == latest.generalist.result_sha
     assert latest.generalist.owner == people.alice, "in the name of who administers Acme, though Mary approved"
     assert Evaluation.objects.filter(subject__name="all-in-one").count() == 2
-    page = Client().get("/acme/desk").content.decode()
+    page = markup(Client().get("/acme/desk"))
     assert "acme/all-in-one" in page and f"{scores['score']:.3f}" in page and "Generalist" in page
     shown = who.get("/api/v1/systems/acme/desk").json()["current"]
     assert shown["scores"]["generalist"]["score"] == scores["score"]

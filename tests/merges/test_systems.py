@@ -18,6 +18,7 @@ from merges.systems.manifest import BadManifest, Manifest, Member, Pin
 from merges.training.settings import Settings
 from merges.training.teach import teach
 from merges.work.subjects import BadRequest
+from tests.markup import markup
 from tests.merges.conftest import ADAPTER_CARD, TASK_CARD
 from tests.merges.test_checks import scaled
 from tests.people import PASSWORD, People, put
@@ -132,10 +133,10 @@ def test_a_system_grows_by_accepted_contributions(people: People, shop: dict[str
 def _look(people: People, system: Repo, release: Release) -> None:
     """Its page, its list, and the same over REST."""
     browser = Client()
-    page = browser.get("/acme/desk").content.decode()
+    page = markup(browser.get("/acme/desk"))
     for words in ("bob/lora-moods", "v5", "score", "Releases", "acme/colours", "<svg"):
         assert words in page
-    assert "acme/desk" in browser.get("/systems").content.decode()
+    assert "acme/desk" in markup(browser.get("/systems"))
     assert browser.get("/systems/propose?adapter=bob/lora-moods").status_code == 302, "sign in first"
     who = client(people.charlie)
     shown = who.get("/api/v1/systems/acme/desk").json()
@@ -150,7 +151,7 @@ def _look(people: People, system: Repo, release: Release) -> None:
     assert browser.login(username="charlie", password=PASSWORD)
     made = browser.post("/systems/propose", {"adapter": "bob/lora-colours", "system": "acme/desk", "remove": "1"})
     assert made.status_code == 302 and "/acme/desk/discussions/" in made["Location"]
-    assert "system.json" in browser.get(made["Location"]).content.decode()
+    assert "system.json" in markup(browser.get(made["Location"]))
 
 
 def test_what_cannot_be_proposed(people: People, lab: dict[str, Repo]) -> None:

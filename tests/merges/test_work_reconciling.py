@@ -23,6 +23,7 @@ from merges.work.merging import linted
 from merges.work.reconciling import as_recipe, ask_for_merge, ask_for_preview, conflict_of, measured
 from merges.work.subjects import BadRequest
 from tests.make_adapters import lora_tensors, write_adapter
+from tests.markup import markup
 from tests.people import PASSWORD, People, put
 from tests.publishing import do_jobs, publish, push
 
@@ -117,7 +118,7 @@ def test_in_the_browser(people: People, request_: ChangeRequest) -> None:
     url = request_.get_absolute_url()
     assert b"being looked at" in browser.get(url).content
     do_jobs()
-    page = browser.get(url).content.decode()
+    page = markup(browser.get(url))
     assert "bert.encoder.layer.0.attention.self.query" in page
     answer = browser.post(
         f"{url}/tensors", {"unit:bert.encoder.layer.0.attention.self.query": "theirs", "strategy": "mean"}
@@ -129,7 +130,7 @@ def test_in_the_browser(people: People, request_: ChangeRequest) -> None:
     np.testing.assert_allclose(effect(tensors), effect(lora_tensors()) * 3, rtol=1e-5, atol=1e-6)
     refused = browser.post(f"{url}/tensors", {"strategy": "mean", "ours": "much"}, follow=True)
     assert refused.status_code == 200
-    assert "No file is in conflict" in refused.content.decode()
+    assert "No file is in conflict" in markup(refused)
 
 
 def fisher_of(repo: Repo, revision: str) -> bytes:
@@ -184,9 +185,9 @@ def test_both_sides_open_as_a_recipe_pinned_to_their_commits(people: People, req
     assert browser.login(username="charlie", password=PASSWORD)
     browser.get(request_.get_absolute_url())
     do_jobs()
-    page = browser.get(request_.get_absolute_url()).content.decode()
+    page = markup(browser.get(request_.get_absolute_url()))
     link = html.unescape(re.search(r'href="(/merge/recipe\?recipe=[^"]+)"', page)[1])  # type: ignore[index]
-    editor = browser.get(link).content.decode()
+    editor = markup(browser.get(link))
     for side in (conflict.ours, conflict.theirs):
         assert side.sha in editor
     assert linted(people.actor("charlie"), as_recipe(conflict))["ok"]

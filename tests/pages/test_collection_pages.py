@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 
 from hub.collections import keeping
 from hub.collections.models import Collection
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_people, make_repo, put
 from tests.world import client
 
@@ -26,17 +27,17 @@ def test_filled_from_a_repos_page(people: People) -> None:
     for name, private in (("open", False), ("closed", True)):
         put(people.alice, make_repo(people.alice, name, private=private), {"README.md": b"# Words"})
     alice = browser("alice")
-    assert "/collections?add=alice/open" in alice.get("/alice/open").content.decode()
+    assert "/collections?add=alice/open" in markup(alice.get("/alice/open"))
     begun = alice.post("/collections?add=alice/open", {"title": "Good ones", "owner": "alice"})
     row = Collection.objects.get()
     assert (begun.status_code, begun["Location"]) == (302, f"/collections/{row.slug}")
-    assert "Good ones" in alice.get("/collections?add=alice/closed").content.decode()
+    assert "Good ones" in markup(alice.get("/collections?add=alice/closed"))
     alice.post(f"/collections/{row.slug}", {"action": "add", "repo": "alice/closed", "note": "for later"})
-    page = alice.get(f"/collections/{row.slug}").content.decode()
+    page = markup(alice.get(f"/collections/{row.slug}"))
     assert "<b>open</b>" in page and "<b>closed</b>" in page and "for later" in page
-    seen = browser("charlie").get(f"/collections/{row.slug}").content.decode()
+    seen = markup(browser("charlie").get(f"/collections/{row.slug}"))
     assert "<b>open</b>" in seen and "closed" not in seen and "Change it" not in seen
-    assert "1 repo" in browser("charlie").get("/collections").content.decode()
+    assert "1 repo" in markup(browser("charlie").get("/collections"))
     refused = browser("charlie").post(f"/collections/{row.slug}", {"action": "delete"})
     assert refused.status_code == 302 and Collection.objects.exists()
     item = row.items.get(repo__name="open")
@@ -45,7 +46,7 @@ def test_filled_from_a_repos_page(people: People) -> None:
     row.refresh_from_db()
     assert (row.title, row.private, row.items.count()) == ("Mine", True, 1)
     assert browser("charlie").get(f"/collections/{row.slug}").status_code == 404
-    assert "Mine" not in browser("charlie").get("/collections").content.decode()
+    assert "Mine" not in markup(browser("charlie").get("/collections"))
     assert alice.post("/collections", {"title": "", "owner": "alice"}).status_code == 422
     assert alice.post(f"/collections/{row.slug}", {"action": "delete"})["Location"] == "/collections"
 

@@ -12,6 +12,7 @@ from hub.jobs.models import Job, State
 from hub.repos import trees
 from hub.repos.models import Repo
 from tests.make_adapters import base_tensors, lora_tensors, write_adapter, write_base
+from tests.markup import markup
 from tests.people import PASSWORD, People, put
 from tests.publishing import do_jobs, publish, push
 
@@ -40,7 +41,7 @@ def browser(name: str | None = None) -> Client:
 def page(address: str, name: str | None = None, status: int = 200) -> str:
     answer = browser(name).get(address)
     assert answer.status_code == status, (address, answer.status_code)
-    return answer.content.decode()
+    return markup(answer)
 
 
 def compare_address(repo: Repo) -> str:
@@ -66,7 +67,7 @@ def test_two_revisions(pair: tuple[Repo, Repo]) -> None:
     assert detail.count('class="plot"') == 3
     for odd in ("?page=99", "?tensor=nothing", "?sort=%00", "?status=x&kind=y", "?layer=<b>&module=<script>x"):
         assert "<script>x" not in page(compare_address(pair[1]) + odd)
-    text = page(compare_address(pair[1]).replace("/bob/", "/api/models/bob/"))
+    text = browser(None).get(compare_address(pair[1]).replace("/bob/", "/api/models/bob/")).content.decode()
     assert "# Changed 1 of 6 updates and tensors" in text
     assert f"#   changed       50.0 %  scale     {MODULE}" in text
     page(f"{pair[1].get_absolute_url()}/compare/main", status=404)

@@ -6,6 +6,7 @@ from django.test import Client
 from hub.repos import trees
 from hub.repos.models import Repo
 from hub.review.models import ChangeRequest
+from tests.markup import markup
 from tests.people import People, make_repo, put
 from tests.world import client
 
@@ -31,9 +32,9 @@ def text_at(repo: Repo, path: str = "README.md", revision: str = "main") -> str:
 
 def test_a_writer_edits_the_card_and_sees_it(people: People, repo: Repo) -> None:
     bob = client(people.bob)
-    assert "/acme/x/edit/main/README.md" in bob.get("/acme/x").content.decode()
+    assert "/acme/x/edit/main/README.md" in markup(bob.get("/acme/x"))
     address = "/acme/x/edit/main/README.md"
-    shown = bob.get(address).content.decode()
+    shown = markup(bob.get(address))
     assert "# One" in shown
     answer = bob.post(address, sent(bob, address, text="---\r\nlicense: mit\r\n---\r\n# Two\r\n", message="Two"))
     assert answer["Location"] == "/acme/x/blob/main/README.md"
@@ -44,7 +45,7 @@ def test_a_writer_edits_the_card_and_sees_it(people: People, repo: Repo) -> None
 def test_a_stranger_proposes_the_same_edit(people: People, repo: Repo) -> None:
     charlie, address = client(people.charlie), "/acme/x/edit/main/README.md"
     page = charlie.get(address)
-    assert "Propose this change" in page.content.decode()
+    assert "Propose this change" in markup(page)
     fields = sent(charlie, address, text="# Better\n", message="Better", description="It was short.", where="propose")
     answer = charlie.post(address, fields)
     row = ChangeRequest.objects.get(repo=repo)
@@ -54,7 +55,7 @@ def test_a_stranger_proposes_the_same_edit(people: People, repo: Repo) -> None:
     assert text_at(repo) == CARD.decode()
     denied = charlie.post(address, fields | {"where": "commit"})
     assert denied.status_code == 422
-    assert "You may not write acme/x" in denied.content.decode()
+    assert "You may not write acme/x" in markup(denied)
     own = f"/acme/x/edit/{row.ref.replace('/', '%2F')}/README.md"
     charlie.post(own, sent(charlie, own, text="# Best\n", message="Best"))
     assert text_at(repo, revision=row.ref) == "# Best\n"
@@ -65,7 +66,7 @@ def test_nothing_typed_is_lost_when_others_were_faster(people: People, repo: Rep
     fields = sent(alice, address, text="# Mine\n", message="Mine")
     theirs = put(people.bob, repo, {"README.md": b"# Theirs\n"})
     answer = alice.post(address, fields)
-    page = answer.content.decode()
+    page = markup(answer)
     assert answer.status_code == 409
     assert "was changed while you had it open" in page
     assert "# Mine" in page
@@ -80,18 +81,18 @@ def test_a_card_with_a_fault_comes_back_with_the_sentence(people: People, repo: 
     bad = "---\nlicense: [\n---\n# Kept words\n"
     answer = alice.post(address, sent(alice, address, text=bad))
     assert answer.status_code == 422
-    assert "not valid YAML" in answer.content.decode()
-    assert "Kept words" in answer.content.decode()
-    preview = alice.post("/acme/x/preview", {"path": "README.md", "text": bad}).content.decode()
+    assert "not valid YAML" in markup(answer)
+    assert "Kept words" in markup(answer)
+    preview = markup(alice.post("/acme/x/preview", {"path": "README.md", "text": bad}))
     assert "not valid YAML" in preview
-    shown = alice.post("/acme/x/preview", {"path": "README.md", "text": CARD.decode()}).content.decode()
+    shown = markup(alice.post("/acme/x/preview", {"path": "README.md", "text": CARD.decode()}))
     assert "<h2" in shown
     assert "license" not in shown
 
 
 def test_a_new_card_begins_with_what_it_should_say(people: People) -> None:
     empty, alice = make_repo(people.alice, "empty"), client(people.alice)
-    assert "/alice/empty/new/main?path=README.md" in alice.get("/alice/empty").content.decode()
+    assert "/alice/empty/new/main?path=README.md" in markup(alice.get("/alice/empty"))
     address = "/alice/empty/new/main?path=README.md"
     page = alice.get(address)
     assert "license:" in page.context["text"]
@@ -104,7 +105,7 @@ def test_a_new_card_begins_with_what_it_should_say(people: People) -> None:
 def test_a_file_is_removed_and_stays_in_history(people: People, repo: Repo) -> None:
     alice, address = client(people.alice), "/acme/x/remove/main/notes.txt"
     before = trees.resolve_commit(repo).sha
-    assert "Remove" in alice.get(address).content.decode()
+    assert "Remove" in markup(alice.get(address))
     assert alice.post(address, sent(alice, address))["Location"] == "/acme/x/tree/main"
     assert alice.get("/acme/x/blob/main/notes.txt").status_code == 404
     assert text_at(repo, "notes.txt", before) == "a"
@@ -123,9 +124,9 @@ def test_who_may_not_read_sees_nothing_and_who_is_unknown_signs_in(people: Peopl
 
 def test_weights_tags_and_old_revisions_are_not_offered_for_editing(people: People, repo: Repo) -> None:
     alice, sha = client(people.alice), trees.resolve_commit(repo).sha
-    assert "/edit/" in alice.get("/acme/x/blob/main/notes.txt").content.decode()
-    assert "/edit/" not in alice.get(f"/acme/x/blob/{sha}/notes.txt").content.decode()
-    assert "/edit/" not in Client().get("/acme/x/blob/main/notes.txt").content.decode()
+    assert "/edit/" in markup(alice.get("/acme/x/blob/main/notes.txt"))
+    assert "/edit/" not in markup(alice.get(f"/acme/x/blob/{sha}/notes.txt"))
+    assert "/edit/" not in markup(Client().get("/acme/x/blob/main/notes.txt"))
     put(people.alice, repo, {"odd.txt": b"\xff\xfe"})
     answer = alice.get("/acme/x/edit/main/odd.txt", follow=True)
-    assert "not text in UTF-8" in answer.content.decode()
+    assert "not text in UTF-8" in markup(answer)

@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 
 from hub.repos import trees
 from hub.repos.models import Kind, Like, Repo
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_repo, put
 
 
@@ -35,9 +36,9 @@ def test_a_like_is_given_and_taken_back_and_one_comes_back_to_where_one_was(peop
         assert answer["Location"] == "/alice/tongues/commits/main?page=1"
     repo.refresh_from_db()
     assert repo.likes == 1 and Like.objects.filter(repo=repo, account=people.bob).exists()
-    shown = head(bob.get("/alice/tongues").content.decode())
+    shown = head(markup(bob.get("/alice/tongues")))
     assert 'value="off" aria-pressed="true"' in shown and '<span class="count">1</span>' in shown
-    assert 'value="on" aria-pressed="false"' in head(browser("charlie").get("/alice/tongues").content.decode())
+    assert 'value="on" aria-pressed="false"' in head(markup(browser("charlie").get("/alice/tongues")))
     for elsewhere in ("https://evil.example/", "//evil.example", ""):
         assert bob.post("/alice/tongues/like", {"liked": "off", "next": elsewhere})["Location"] == "/alice/tongues"
     repo.refresh_from_db()
@@ -48,7 +49,7 @@ def test_htmx_gets_the_button_alone(people: People, repo: Repo) -> None:
     answer = browser("bob").post(
         "/alice/tongues/like", {"liked": "on", "next": "/alice/tongues/settings"}, headers={"HX-Request": "true"}
     )
-    body = answer.content.decode()
+    body = markup(answer)
     assert answer.status_code == 200 and body.strip().startswith("<form") and "<html" not in body
     assert 'aria-pressed="true"' in body and '<span class="count">1</span>' in body
     assert 'name="next" value="/alice/tongues/settings"' in body and "csrfmiddlewaretoken" in body
@@ -56,7 +57,7 @@ def test_htmx_gets_the_button_alone(people: People, repo: Repo) -> None:
 
 def test_who_is_not_signed_in_sees_the_count_and_is_led_to_sign_in(people: People, repo: Repo) -> None:
     browser("bob").post("/alice/tongues/like", {"liked": "on"})
-    shown = head(browser().get("/alice/tongues").content.decode())
+    shown = head(markup(browser().get("/alice/tongues")))
     assert 'href="/accounts/login/?next=/alice/tongues"' in shown and '<span class="count">1</span>' in shown
     asked = browser().post("/alice/tongues/like", {"liked": "on"})
     assert asked["Location"] == "/accounts/login/?next=%2Falice%2Ftongues"
@@ -83,7 +84,7 @@ def test_lists_show_likes_and_order_by_them_without_asking_more(people: People, 
 
     def asked() -> tuple[int, str]:
         with CaptureQueriesContext(connection) as seen:
-            page = browser().get("/browse?sort=likes").content.decode()
+            page = markup(browser().get("/browse?sort=likes"))
         return len(seen), page
 
     before, page = asked()
@@ -107,14 +108,14 @@ def test_a_head_costs_one_query_more_for_whoever_is_signed_in(people: People, re
 
 def test_a_repo_is_duplicated_into_one_s_own(people: People, repo: Repo) -> None:
     bob, page = browser("bob"), "/alice/tongues/duplicate"
-    form = bob.get(page).content.decode()
+    form = markup(bob.get(page))
     assert "<option>bob</option><option>acme</option>" in form and 'value="tongues"' in form
     made = bob.post(page, {"owner": "acme", "name": "voices", "private": "on"})
     assert made["Location"] == "/acme/voices"
     copy = Repo.objects.get(name="voices")
     files = trees.list_files(copy, trees.resolve_commit(copy))
     assert (copy.owner.name, copy.private, sorted(files)) == ("acme", True, ["README.md", "notes/one.md"])
-    mine = browser("alice").get(page).content.decode()
+    mine = markup(browser("alice").get(page))
     assert 'value="tongues-copy"' in mine
     assert browser().get(page)["Location"].startswith("/accounts/login/")
 
@@ -132,7 +133,7 @@ def test_a_copy_that_cannot_be_is_told_beside_the_field(
 ) -> None:
     make_repo(people.bob, "taken")
     answer = browser("bob").post("/alice/tongues/duplicate", {"owner": owner, "name": name, "private": "on"})
-    page = answer.content.decode()
+    page = markup(answer)
     assert answer.status_code == 422
     assert said in page.partition('id="name-error">')[2].partition("</p>")[0]
     assert f'value="{name}"' in page and 'name="private" checked' in page
@@ -141,5 +142,5 @@ def test_a_copy_that_cannot_be_is_told_beside_the_field(
 
 def test_a_copy_of_what_is_private_starts_private(people: People, repo: Repo) -> None:
     Repo.objects.filter(pk=repo.pk).update(private=True)
-    form = browser("alice").get("/alice/tongues/duplicate").content.decode()
+    form = markup(browser("alice").get("/alice/tongues/duplicate"))
     assert 'name="private" checked' in form and "A public copy shows everything" in form

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from hub.repos.models import Kind, Repo
 from merges.models import Evaluation, Origin
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_people, make_repo, put
 
 
@@ -32,7 +33,7 @@ def score(subject: Repo, task: Repo, value: float, **more: Any) -> None:
 def shown(name: str | None = None, address: str = "/browse?kind=adapter") -> str:
     made = Client()
     assert name is None or made.login(username=name, password=PASSWORD)
-    return made.get(address).content.decode()
+    return markup(made.get(address))
 
 
 def test_an_adapter_stands_with_its_score_on_its_own_task(people: People) -> None:
@@ -73,6 +74,6 @@ def test_a_list_asks_as_often_for_many_as_for_few(people: People) -> None:
 def test_a_text_file_is_shown_as_it_is_written(people: People) -> None:
     repo = make_repo(people.bob, "files")
     put(people.bob, repo, {"a.json": b'{\n  "rank": 8\n}\n'})
-    page = shown(address="/bob/files/blob/main/a.json")
+    page = Client().get("/bob/files/blob/main/a.json").content.decode()
     inside = page.partition("<pre")[2].partition("</pre>")[0]
     assert "rank" in inside and "\n" in inside, "lines stay lines"

@@ -6,6 +6,7 @@ from django.test import Client
 
 from merges.methods import DEFAULT, METHODS
 from merges.models import Merge, MergeComparison
+from tests.markup import markup
 from tests.people import People
 from tests.world import World, make_world
 
@@ -30,42 +31,38 @@ def signed_in(account: object) -> Client:
     return client
 
 
-def text(answer: object) -> str:
-    return answer.content.decode()  # type: ignore[attr-defined,no-any-return]
-
-
 def form(**more: object) -> dict[str, object]:
     return {"merge_method": "task_arithmetic", "input": INPUTS, "weight:alice/secret-other": "0.5"} | more
 
 
 def test_the_workbench_previews_checks_and_queues(people: People, world: World) -> None:
     alice = signed_in(people.alice)
-    page = text(alice.get("/merge?input=alice/secret-other"))
+    page = markup(alice.get("/merge?input=alice/secret-other"))
     assert page.index("alice/secret-other") < page.index("alice/secret-lora")
-    panel = text(alice.post("/merge/preview", form()))
+    panel = markup(alice.post("/merge/preview", form()))
     assert "Cosine of alice/secret-lora and alice/secret-other" in panel
     assert "Takes" in panel
-    same = text(alice.post("/merge/preview", form(input=["alice/secret-lora"])))
+    same = markup(alice.post("/merge/preview", form(input=["alice/secret-lora"])))
     assert "at least two inputs" in same
-    bad = text(alice.post("/merge/preview", form(merge_method="ties", **{"parameter:density": "7"})))
+    bad = markup(alice.post("/merge/preview", form(merge_method="ties", **{"parameter:density": "7"})))
     assert "at most 1" in bad
-    spaces = text(alice.post("/merge", form(merge_method="ties", find="1")))
+    spaces = markup(alice.post("/merge", form(merge_method="ties", find="1")))
     assert "knots" in spaces
-    checked = text(alice.post("/merge", form(check="1")))
+    checked = markup(alice.post("/merge", form(check="1")))
     assert "Each input keeps its own head" in checked
     sent = form(target="alice/lab", go="1", form="energy", rank="0.9")
     assert alice.post("/merge", sent).status_code == 302
     assert Merge.objects.get(repo__name="lab").recipe["output"]["energy"] == 0.9
     refused = alice.post("/merge", form(target="alice/none", go="1", merge_method="fisher"))
     assert refused.status_code == 422
-    assert "no fisher statistics" in text(refused)
+    assert "no fisher statistics" in markup(refused)
 
 
 def test_the_recipe_page_lints_forks_and_queues(people: People, world: World) -> None:
     alice = signed_in(people.alice)
-    assert "merge_method: mean" in text(alice.get(f"/merge/recipe?from={world.merge.pk}"))
-    assert "secret" not in text(signed_in(people.charlie).get(f"/merge/recipe?from={world.merge.pk}"))
-    live = text(alice.post("/merge/preview", {"recipe": "merge_method: tis\ninputs: [a/b, c/d]\n"}))
+    assert "merge_method: mean" in markup(alice.get(f"/merge/recipe?from={world.merge.pk}"))
+    assert "secret" not in markup(signed_in(people.charlie).get(f"/merge/recipe?from={world.merge.pk}"))
+    live = markup(alice.post("/merge/preview", {"recipe": "merge_method: tis\ninputs: [a/b, c/d]\n"}))
     assert "There is no method" in live
     recipe = "merge_method: mean\ninputs: [alice/secret-lora, alice/secret-other]\n"
     assert alice.post("/merge/recipe", {"recipe": recipe, "target": "alice/typed", "go": "1"}).status_code == 302
@@ -80,19 +77,19 @@ def test_comparisons_merges_and_the_gallery_are_for_those_who_may_see_them(peopl
         assert charlie.get(address).status_code == 404
         assert Client().get(address).status_code == 404
     for address in ("/merge/gallery", "/merge/compare", "/merge/statistics"):
-        assert "secret" in text(alice.get(address))
-        assert "secret" not in text(charlie.get(address))
+        assert "secret" in markup(alice.get(address))
+        assert "secret" not in markup(charlie.get(address))
     assert "/accounts/login" in Client().get("/merge/compare").headers["Location"]
 
 
 def test_every_method_has_its_page_entry_and_one_is_the_default(people: People) -> None:
-    page = text(Client().get("/merge/methods"))
+    page = markup(Client().get("/merge/methods"))
     for method in METHODS.values():
         assert f'id="{method.name}"' in page
         assert method.reference.authors.replace("&", "&amp;") in page
         assert all(f"<code>{parameter.name}</code>" in page for parameter in method.parameters)
     assert "best λ of the best data-free method" in page
-    assert f'<option value="{DEFAULT}" selected>' in text(signed_in(people.alice).get("/merge"))
+    assert f'<option value="{DEFAULT}" selected>' in markup(signed_in(people.alice).get("/merge"))
 
 
 def test_a_merges_repo_leads_to_its_recipe(people: People, world: World) -> None:
@@ -122,14 +119,14 @@ def test_a_report_is_shown_with_curves_and_published(people: People, world: Worl
     }  # fmt: skip
     MergeComparison.objects.filter(pk=world.comparison.pk).update(report=report)
     alice, address = signed_in(people.alice), f"/merge/comparisons/{world.comparison.pk}"
-    page = text(alice.get(address))
+    page = markup(alice.get(address))
     assert "Validation accuracy over lambda" in page
     assert "which have no validation split" in page
     assert "λ chosen" in page and "Perplexity" not in page
     for entry in report["rows"]:
         entry["retention"] = {"perplexity_base": 40.0, "perplexity": 44.4, "perplexity_ratio": 1.11, "kl": 0.0123}
     MergeComparison.objects.filter(pk=world.comparison.pk).update(report=report | {"neutral_texts": 32})
-    page = text(alice.get(address))
+    page = markup(alice.get(address))
     assert "× 1.110" in page and "0.0123" in page and "on 32 neutral sentences" in page
     assert "style=" not in page.partition("<main")[2]
     assert alice.post(address, {"target": "alice/won", "method": "task_arithmetic"}).status_code == 302

@@ -9,6 +9,7 @@ from django.test import Client
 
 from hub.repos.models import Repo
 from merges.models import Teaching
+from tests.markup import markup
 from tests.merges.test_work_teaching import FAST, distinct
 from tests.people import PASSWORD, People, make_people
 from tests.publishing import do_job, do_jobs, publish
@@ -39,27 +40,27 @@ def form(**changes: str) -> dict[str, str]:
 def test_a_check_keeps_nothing_and_loses_nothing(people: People, base: Repo) -> None:
     page = signed_in("alice").post("/teach", form(check="1"))
     assert page.status_code == 200
-    words = page.content.decode()
+    words = markup(page)
     assert "examples to learn from" in words
     assert distinct(1)[0]["text"] in words
     assert not Teaching.objects.exists()
     file = SimpleUploadedFile("moods.csv", b"text,label\nA fine day,good\nA grim day,bad \nA dull day,Bad\n")
     page = signed_in("alice").post("/teach", form(check="1", examples="") | {"file": file})
-    assert "differ only by case or spaces" in page.content.decode()
-    assert "A grim day" in page.content.decode()
-    assert "Join these labels and check again" in page.content.decode()
+    assert "differ only by case or spaces" in markup(page)
+    assert "A grim day" in markup(page)
+    assert "Join these labels and check again" in markup(page)
     text = "A fine day\tgood\nA grim day\tbad \nA dull day\tBad\nA dark day\tbad\n"
     page = signed_in("alice").post("/teach", form(check_join="on", examples=text))
-    assert "Joined labels" in page.content.decode()
-    assert 'name="join" checked' in page.content.decode()
+    assert "Joined labels" in markup(page)
+    assert 'name="join" checked' in markup(page)
 
 
 def test_the_page_says_how_much_of_the_quota_is_used(people: People, base: Repo) -> None:
     alice = signed_in("alice")
-    assert "0 of your 3 trainings at once" in alice.get("/teach").content.decode()
+    assert "0 of your 3 trainings at once" in markup(alice.get("/teach"))
     alice.post("/teach", form())
-    assert "1 of your 3 trainings at once" in alice.get("/teach").content.decode()
-    assert "0 of your 3 trainings at once" in signed_in("bob").get("/teach").content.decode()
+    assert "1 of your 3 trainings at once" in markup(alice.get("/teach"))
+    assert "0 of your 3 trainings at once" in markup(signed_in("bob").get("/teach"))
 
 
 def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -> None:
@@ -67,33 +68,33 @@ def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -
     answer = alice.post("/teach", form())
     row = Teaching.objects.get()
     assert answer["Location"] == row.get_absolute_url()
-    waiting = alice.get(row.get_absolute_url()).content.decode()
+    waiting = markup(alice.get(row.get_absolute_url()))
     assert f'hx-get="/teachings/{row.pk}/curve"' in waiting
     assert "Teach again" not in waiting
     assert "HX-Refresh" not in alice.get(f"/teachings/{row.pk}/curve")
     do_job(row.job)
-    taught = alice.get(row.get_absolute_url()).content.decode()
+    taught = markup(alice.get(row.get_absolute_url()))
     assert "being judged" in taught
     assert "Teach again" in taught
     do_jobs()
-    page = alice.get(row.get_absolute_url()).content.decode()
+    page = markup(alice.get(row.get_absolute_url()))
     assert "being judged" not in page
     for words in ("<polyline", "This specialist", "Its base, not taught", "Cost", "Use this specialist", "Compare"):
         assert words in page, words
     assert "style=" not in page
     curve = alice.get(f"/teachings/{row.pk}/curve")
     assert (curve.status_code, curve["HX-Refresh"]) == (286, "true")
-    assert "hx-get" not in curve.content.decode()
-    assert "<polyline" in alice.get(row.job.get_absolute_url()).content.decode()
+    assert "hx-get" not in markup(curve)
+    assert "<polyline" in markup(alice.get(row.job.get_absolute_url()))
     assert alice.post(f"/teachings/{row.pk}/compare").status_code == 302
     row.refresh_from_db()
-    assert f"/teachings/{row.pk}/compared" in alice.get(row.get_absolute_url()).content.decode()
+    assert f"/teachings/{row.pk}/compared" in markup(alice.get(row.get_absolute_url()))
     assert alice.get(f"/teachings/{row.pk}/compared").status_code == 204
     do_jobs()
     assert alice.get(f"/teachings/{row.pk}/compared")["HX-Refresh"] == "true"
-    assert "Linear probe" in alice.get(row.get_absolute_url()).content.decode()
-    assert "/teach?target=alice/moods" in alice.get("/alice/moods").content.decode()
-    assert "/teach?task=alice/moods-examples" in alice.get("/datasets/alice/moods-examples").content.decode()
+    assert "Linear probe" in markup(alice.get(row.get_absolute_url()))
+    assert "/teach?target=alice/moods" in markup(alice.get("/alice/moods"))
+    assert "/teach?task=alice/moods-examples" in markup(alice.get("/datasets/alice/moods-examples"))
 
 
 def test_what_is_private_is_absent_for_others(people: People, base: Repo) -> None:
@@ -105,7 +106,7 @@ def test_what_is_private_is_absent_for_others(people: People, base: Repo) -> Non
         assert stranger.get(row.get_absolute_url()).status_code == 404
         assert stranger.get(f"/teachings/{row.pk}/curve").status_code == 404
         assert stranger.post(f"/teachings/{row.pk}/compare").status_code == 404
-        assert "moods" not in stranger.get("/jobs").content.decode()
+        assert "moods" not in markup(stranger.get("/jobs"))
     assert Client().get("/teach").status_code == 302
 
 
@@ -114,7 +115,7 @@ def test_a_refusal_names_the_reason_and_keeps_the_text(people: People, base: Rep
     assert page.status_code == 422
     page = signed_in("charlie").post("/teach", form(target="alice/moods"))
     assert page.status_code == 422
-    words = page.content.decode()
+    words = markup(page)
     assert "may not create repos for alice" in words
     assert distinct(1)[0]["text"] in words
     assert re.search(r'aria-describedby="teach-error"', words)

@@ -4,6 +4,7 @@ from django.test import Client
 
 from hub.accounts.models import Account, Membership, Scope
 from hub.accounts.tokens import create_token, find_token
+from tests.markup import markup
 from tests.people import PASSWORD, People
 from tests.world import client
 
@@ -29,7 +30,7 @@ def test_an_organisation_is_made_filled_and_left(people: People) -> None:
     assert charlie.post(page, {"action": "set", "member": "bob", "role": "write"}).status_code == 302
     assert role("Lab", "bob") == "write"
     bob = signed_in("bob")
-    shown = bob.get(page).content.decode()
+    shown = markup(bob.get(page))
     assert "Leave" in shown
     assert "Add a member" not in shown
     assert bob.post(page, {"action": "remove", "member": "charlie"}).status_code == 422
@@ -42,9 +43,9 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(people: People) -> None
     for name, said in (("BOB", "taken"), ("api", "address of this site"), ("a b", "not a usable name")):
         answer = alice.post("/settings/organisations", {"name": name})
         assert answer.status_code == 422
-        assert said in answer.content.decode()
+        assert said in markup(answer)
     last = alice.post("/settings/organisations/acme", {"action": "set", "member": "alice", "role": "read"})
-    assert "only administrator" in last.content.decode()
+    assert "only administrator" in markup(last)
     assert role("acme", "alice") == "admin"
     stranger = signed_in("charlie").post("/settings/organisations/acme", {"action": "profile", "bio": "mine"})
     assert stranger.status_code == 422
@@ -66,7 +67,7 @@ def test_a_new_password_ends_the_tokens_and_the_other_sessions(people: People) -
     here, elsewhere = signed_in("alice"), signed_in("alice")
     fields = {"oldpassword": PASSWORD, "password1": "new horse, same battery", "password2": "new horse, same battery"}
     changed = here.post("/accounts/password/change/", fields, follow=True)
-    assert "Access tokens revoked with the old password: 1." in changed.content.decode()
+    assert "Access tokens revoked with the old password: 1." in markup(changed)
     assert find_token(text) is None
     assert here.get("/settings/tokens").status_code == 200
     assert elsewhere.get("/settings/tokens").status_code == 302

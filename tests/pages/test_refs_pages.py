@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from hub.repos import lifecycle
 from hub.repos.models import Kind, Ref, Repo
 from hub.wire.converters import ESCAPED_SLASH
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_repo, put
 
 
@@ -38,21 +39,21 @@ def test_a_writer_makes_and_deletes_them_and_a_reader_sees_them(people: People, 
     assert names(repo) == {"refs/heads/main", "refs/heads/feature/one", "refs/tags/v1"}
     assert Ref.objects.get(name="refs/tags/v1").target == first.sha
     for name in (None, "charlie"):
-        shown = browser(name).get(page).content.decode()
+        shown = markup(browser(name).get(page))
         assert "/acme/tongues/tree/feature%2Fone" in shown and "v1" in shown and first.short in shown
         assert "New branch or tag" not in shown and "Delete" not in shown
         refused = browser(name).post(page, {"type": "tag", "name": "mine", "revision": "main"})
         gone = browser(name).post(page, {"action": "delete", "type": "tag", "name": "v1"})
         assert (refused.status_code, gone.status_code) == (302, 302)
     assert names(repo) == {"refs/heads/main", "refs/heads/feature/one", "refs/tags/v1"}
-    shown = bob.get(page).content.decode()
+    shown = markup(bob.get(page))
     assert shown.count("Delete this branch") == 1 and shown.count("Delete this tag") == 1
     bob.post(page, {"action": "delete", "type": "branch", "name": "feature/one"})
     bob.post(page, {"action": "delete", "type": "tag", "name": "v1"})
     kept = bob.post(page, {"action": "delete", "type": "branch", "name": "main"}, follow=True)
-    assert "The main branch cannot be removed." in kept.content.decode()
+    assert "The main branch cannot be removed." in markup(kept)
     again = bob.post(page, {"action": "delete", "type": "tag", "name": "v1"}, follow=True)
-    assert "has no refs/tags/v1" in again.content.decode()
+    assert "has no refs/tags/v1" in markup(again)
     assert names(repo) == {"refs/heads/main"}
 
 
@@ -71,7 +72,7 @@ def test_what_cannot_be_made_is_said_beside_its_field_and_kept(
 ) -> None:
     lifecycle.create_branch(actor=people.actor("bob"), repo=repo, name="taken")
     answer = browser("bob").post("/acme/tongues/refs", {"type": "branch", "name": name, "revision": revision})
-    page = answer.content.decode()
+    page = markup(answer)
     assert answer.status_code == 422
     beside = page.partition(f'id="{field}-error">')[2].partition("</p>")[0]
     assert said in beside
@@ -92,7 +93,7 @@ def test_of_a_private_repo_strangers_see_nothing(people: People) -> None:
 
 def test_before_the_first_commit_there_is_nothing_to_name(people: People) -> None:
     make_repo(people.alice, "empty")
-    shown = browser("alice").get("/alice/empty/refs").content.decode()
+    shown = markup(browser("alice").get("/alice/empty/refs"))
     assert "nothing to name yet" in shown and "New branch or tag" not in shown
 
 
@@ -101,17 +102,17 @@ def test_files_and_commits_lead_to_other_revisions(people: People, repo: Repo) -
     put(people.bob, repo, {"notes/one.md": b"One"})
     lifecycle.create_branch(actor=actor, repo=repo, name="feature/one")
     lifecycle.create_tag(actor=actor, repo=repo, name="v1")
-    files = browser().get(f"/acme/tongues/tree/feature{ESCAPED_SLASH}one/notes").content.decode()
+    files = markup(browser().get(f"/acme/tongues/tree/feature{ESCAPED_SLASH}one/notes"))
     menu = files.partition('class="menu menu-start"')[2].partition("</details>")[0]
     assert 'href="/acme/tongues/tree/feature%2Fone/notes" aria-current="true"' in menu
     assert 'href="/acme/tongues/tree/v1/notes"' in menu and "Revision feature/one, choose another" in menu
     assert menu.index(">main<") < menu.rindex(">feature/one<")
-    commits = browser().get("/acme/tongues/commits/v1").content.decode()
+    commits = markup(browser().get("/acme/tongues/commits/v1"))
     menu = commits.partition('class="menu menu-start"')[2].partition("</details>")[0]
     assert 'href="/acme/tongues/commits/v1" aria-current="true"' in menu
     assert 'href="/acme/tongues/commits/main"' in menu
     repo.refresh_from_db()
-    at = browser().get(f"/acme/tongues/commit/{repo.head}").content.decode()
+    at = markup(browser().get(f"/acme/tongues/commit/{repo.head}"))
     assert f"Revision {repo.head[:7]}, choose another" in at
     for page in (files, commits):
         assert 'href="/acme/tongues/refs"' in page

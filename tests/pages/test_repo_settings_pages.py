@@ -6,6 +6,7 @@ from django.test import Client
 from adapters.models import Lineage, Relation
 from hub.accounts.registration import register_organisation
 from hub.repos.models import Kind, Repo
+from tests.markup import markup
 from tests.people import PASSWORD, People, make_repo, put
 from tests.world import client
 
@@ -30,11 +31,11 @@ def beside(page: str, error: str) -> str:
 
 def test_a_repo_is_renamed_and_given_away_and_its_old_address_leads_on(people: People, repo: Repo) -> None:
     alice, page = browser("alice"), "/acme/tongues/settings"
-    offered = alice.get(page).content.decode().partition('name="owner"')[2].partition("</select>")[0]
+    offered = markup(alice.get(page)).partition('name="owner"')[2].partition("</select>")[0]
     assert "<option selected>acme</option><option>alice</option>" in offered
     moved = alice.post(page, {"action": "move", "owner": "acme", "name": "languages"}, follow=True)
     assert moved.redirect_chain == [("/acme/languages", 302)]
-    assert "acme/tongues is acme/languages now." in moved.content.decode()
+    assert "acme/tongues is acme/languages now." in markup(moved)
     given = alice.post("/acme/languages/settings", {"action": "move", "owner": "alice", "name": "languages"})
     assert given["Location"] == "/alice/languages"
     repo.refresh_from_db()
@@ -59,7 +60,7 @@ def test_a_name_that_cannot_be_is_told_beside_the_field_and_kept(
 ) -> None:
     make_repo(people.acme, "taken", by=people.alice)
     answer = browser("alice").post("/acme/tongues/settings", {"action": "move", "owner": owner, "name": name})
-    page = answer.content.decode()
+    page = markup(answer)
     assert answer.status_code == 422
     assert said in beside(page, "move-error")
     assert f'id="new-name" name="name" required maxlength="96" autocomplete="off" value="{name}"' in page
@@ -88,14 +89,14 @@ def test_bob_takes_his_own_repo_to_the_team_and_then_no_longer_administers_it(pe
     refused = bob.post("/bob/own/settings", {"action": "move", "owner": "others", "name": "own"})
     assert refused.status_code == 422
     moved = bob.post("/bob/own/settings", {"action": "move", "owner": "acme", "name": "own"}, follow=True)
-    assert moved.status_code == 200 and "/acme/own/settings" not in moved.content.decode()
+    assert moved.status_code == 200 and "/acme/own/settings" not in markup(moved)
     assert browser("alice").get("/acme/own/settings").status_code == 200
 
 
 def test_a_wrong_name_deletes_nothing(people: People, repo: Repo) -> None:
     alice = browser("alice")
     answer = alice.post("/acme/tongues/settings", {"action": "delete", "name": "tongues"})
-    assert answer.status_code == 422 and "nothing was deleted" in beside(answer.content.decode(), "delete-error")
+    assert answer.status_code == 422 and "nothing was deleted" in beside(markup(answer), "delete-error")
     assert alice.post("/acme/tongues/settings", {"action": "delete", "name": "acme/tongues"})["Location"] == "/acme"
     assert not Repo.objects.filter(pk=repo.pk).exists()
 
@@ -112,10 +113,10 @@ def secretive(people: People, repo: Repo) -> Repo:
 
 def test_making_public_what_names_private_repos_needs_a_second_tick(people: People, secretive: Repo) -> None:
     alice, page = browser("alice"), "/acme/tongues/settings"
-    shown = alice.get(page).content.decode()
+    shown = markup(alice.get(page))
     assert '/datasets/acme/secret-moods">acme/secret-moods</a>. Their content stays private.' in shown
     held = alice.post(page, {"description": "Typed with care"})
-    told = held.content.decode()
+    told = markup(held)
     assert held.status_code == 422 and "Nothing was changed" in beside(told, "names-error")
     assert 'value="Typed with care"' in told
     secretive.refresh_from_db()
@@ -126,13 +127,13 @@ def test_making_public_what_names_private_repos_needs_a_second_tick(people: Peop
     assert alice.post(page, {"description": "Kept", "names": "on"})["Location"] == page
     secretive.refresh_from_db()
     assert secretive.private is False
-    assert "secret-moods" not in alice.get(page).content.decode(), "once it is public there is nothing to decide"
+    assert "secret-moods" not in markup(alice.get(page)), "once it is public there is nothing to decide"
 
 
 def test_what_tells_no_name_opens_with_one_tick(people: People, repo: Repo) -> None:
     Repo.objects.filter(pk=repo.pk).update(private=True)
     alice, page = browser("alice"), "/acme/tongues/settings"
-    assert "Everybody may know these names" not in alice.get(page).content.decode()
+    assert "Everybody may know these names" not in markup(alice.get(page))
     assert alice.post(page, {"description": ""}).status_code == 302
     repo.refresh_from_db()
     assert repo.private is False
@@ -141,7 +142,7 @@ def test_what_tells_no_name_opens_with_one_tick(people: People, repo: Repo) -> N
 def test_programs_open_it_without_the_tick_and_read_no_more_than_before(people: People, secretive: Repo) -> None:
     answer = client(people.alice).patch("/api/v1/repos/acme/tongues", {"private": False}, format="json")
     assert answer.status_code == 200 and answer.json()["private"] is False
-    assert "secret-moods" not in answer.content.decode()
+    assert "secret-moods" not in markup(answer)
     Repo.objects.filter(pk=secretive.pk).update(private=True)
     wire = client(people.alice).put("/api/models/acme/tongues/settings", {"private": False}, format="json")
     assert wire.status_code == 200 and wire.json()["private"] is False

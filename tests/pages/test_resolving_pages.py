@@ -6,6 +6,7 @@ from hub.repos import trees
 from hub.repos.models import Repo
 from hub.review import change_requests, merging
 from hub.review.models import ChangeRequest
+from tests.markup import markup
 from tests.people import People, make_repo, put
 from tests.world import client
 
@@ -34,16 +35,16 @@ def read(repo: Repo, path: str, revision: str) -> bytes:
 
 def test_its_author_decides_both_files(people: People, row: ChangeRequest) -> None:
     bob, url = client(people.bob), row.get_absolute_url()
-    assert f"{url}/resolve" in bob.get(url).content.decode()
+    assert f"{url}/resolve" in markup(bob.get(url))
     shown = bob.get(f"{url}/resolve").content.decode()
     assert "&lt;&lt;&lt;&lt;&lt;&lt;&lt; main\nYours.\n=======\nMine." in shown
     undecided = bob.post(f"{url}/resolve", sent(row, text0="# One\n<<<<<<< main\n", take0="text", take1="ours"))
     assert undecided.status_code == 422
-    assert "still has lines" in undecided.content.decode()
+    assert "still has lines" in markup(undecided)
     missing = bob.post(f"{url}/resolve", sent(row, text0="# One\r\nBoth.\r\n", take0="text"))
     assert missing.status_code == 422
-    assert "Choose a version of config.json." in missing.content.decode()
-    assert "Both." in missing.content.decode()
+    assert "Choose a version of config.json." in markup(missing)
+    assert "Both." in markup(missing)
     answer = bob.post(f"{url}/resolve", sent(row, text0="# One\r\nBoth.\r\n", take0="text", take1="theirs"))
     assert answer["Location"] == url
     row.refresh_from_db()
@@ -58,7 +59,7 @@ def test_a_head_that_moved_meanwhile_changes_nothing(people: People, row: Change
     put(people.charlie, row.repo, {"README.md": b"# One\nNewer.\n"})
     answer = client(people.bob).post(f"{row.get_absolute_url()}/resolve", fields)
     assert answer.status_code == 422
-    assert "new commits since" in answer.content.decode()
+    assert "new commits since" in markup(answer)
 
 
 def test_others_are_led_back_and_strangers_see_nothing(people: People, row: ChangeRequest) -> None:
