@@ -15,6 +15,7 @@ from django.conf import settings
 
 CHUNK = 1024 * 1024
 TRIES = 3
+AWAY = "The object store does not answer; try again in a minute."
 
 
 class StoreError(Exception):
@@ -66,9 +67,11 @@ def _store_errors(key: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         if code in ("NoSuchKey", "404", "NotFound", "NoSuchUpload"):
             raise ObjectMissing(f"No object {key}.") from error
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            raise StoreError(AWAY) from error  # a store that has just started says so of all it holds
         raise StoreError(f"The object store refused {key}: {code}.") from error
     except BotoCoreError as error:
-        raise StoreError("The object store does not answer; try again in a minute.") from error
+        raise StoreError(AWAY) from error
 
 
 def ensure_bucket() -> None:

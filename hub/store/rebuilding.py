@@ -95,7 +95,7 @@ def _nameless() -> Iterator[None]:
     except (objects.ObjectMissing, Damaged) as error:
         raise Damaged("A stored file cannot be rebuilt as it was; run check_store.") from error
     except objects.StoreError as error:
-        raise objects.StoreError("The object store does not answer; try again in a minute.") from error
+        raise objects.StoreError(objects.AWAY) from error
 
 
 _ready: dict[UUID, Decoder] = {}

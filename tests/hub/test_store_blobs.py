@@ -2,10 +2,13 @@
 
 import contextlib
 import hashlib
+import threading
 import urllib.error
 import urllib.request
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -39,6 +42,31 @@ def test_one_put(people: People) -> None:
     assert b"".join(objects.stream(blob.key)) == DATA
     with pytest.raises(objects.ObjectMissing):
         objects.head(upload.key)
+
+
+@pytest.mark.parametrize(("status", "told"), [
+    (503, "The object store does not answer; try again in a minute."),
+    (403, "The object store refused blobs/k: AccessDenied."),
+])  # fmt: skip
+def test_a_store_that_fails_is_away_and_one_that_refuses_says_what(status: int, told: str, settings: Any) -> None:
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings.S3_ENDPOINT_URL = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(objects.StoreError) as raised:
+            objects.read_range("blobs/k", 0, 4)
+        server.shutdown()
+    assert str(raised.value) == told
 
 
 def test_the_signed_length_holds(people: People) -> None:

@@ -271,7 +271,7 @@ def test_while_the_store_is_down(people: People, ask: Ask, monkeypatch: pytest.M
     sent, cas = make_file(DATA), ask(people.alice, make_repo(people.alice, "x"))
 
     def down(*_args: object, **_more: object) -> None:
-        raise objects.StoreError("The object store does not answer; try again in a minute.")
+        raise objects.StoreError(objects.AWAY)
 
     with monkeypatch.context() as broken:
         broken.setattr(objects, "put_if_absent", down)

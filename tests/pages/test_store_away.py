@@ -13,11 +13,12 @@ from hub.jobs.registry import JobKind
 from hub.jobs.running import Running
 from hub.repos import trees
 from hub.repos.models import Commit, Repo
+from hub.store import objects
 from tests.people import make_people, make_repo, put
 from tests.publishing import do_job
 from tests.services import OwnStore
 
-SENTENCE = "The object store does not answer; try again in a minute."
+SENTENCE = objects.AWAY
 CARD = b"# Words from the store"
 
 
