@@ -115,6 +115,24 @@ class ChangeRequestChanges(Shape):
     text = serializers.CharField(max_length=20_000, required=False, allow_blank=True, default="")
 
 
+class FileChoice(Shape):
+    """What a file in conflict becomes."""
+
+    path = serializers.CharField(max_length=1024, trim_whitespace=False)
+    take = serializers.ChoiceField(
+        ("ours", "theirs", "text"), help_text="The target's version, the proposed one, or `text`."
+    )
+    text = serializers.CharField(required=False, allow_blank=True, default="", trim_whitespace=False)
+
+
+class Resolution(Shape):
+    """`ours` and `theirs` are the commits that were looked at; newer ones are refused."""
+
+    ours = serializers.RegexField(SHA)
+    theirs = serializers.RegexField(SHA)
+    files = FileChoice(many=True)
+
+
 class NewComment(Shape):
     text = serializers.CharField(max_length=20_000)
 

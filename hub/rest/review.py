@@ -17,11 +17,20 @@ from rest_framework.response import Response
 from hub.accounts.actor import Actor
 from hub.repos import trees
 from hub.rest import committing
-from hub.rest.bodies import DECISIONS, ChangeRequestChanges, NewChangeRequest, NewComment, NewDecision, NewMerge
+from hub.rest.bodies import (
+    DECISIONS,
+    ChangeRequestChanges,
+    NewChangeRequest,
+    NewComment,
+    NewDecision,
+    NewMerge,
+    Resolution,
+)
 from hub.rest.door import Door, Listing
 from hub.rest.shapes import Shape
 from hub.review import change_requests, conversation, decisions, diffs, merging
 from hub.review.models import ChangeRequest, Check, Comment, State, Verdict
+from hub.review.resolving import Choice, resolve
 
 COMMENT_KINDS = Comment.Kind.choices
 
@@ -80,6 +89,21 @@ class ChangeRequestDetail(ChangeRequestRow):
     checks = CheckRow(many=True)
     comments = CommentRow(many=True, source="said")
     decisions = DecisionRow(many=True, source="decided")
+
+
+class ConflictRow(Shape):
+    """Which side has the file, and its text with the places in conflict marked; null where it is no text."""
+
+    path = serializers.CharField()
+    ours = serializers.BooleanField()
+    theirs = serializers.BooleanField()
+    text = serializers.CharField(allow_null=True)
+
+
+class Conflicts(Shape):
+    ours = serializers.CharField(help_text="The target's commit.")
+    theirs = serializers.CharField(help_text="The proposed commit.")
+    files = ConflictRow(many=True)
 
 
 def whole(actor: Actor, row: Any) -> dict[str, Any]:
@@ -192,6 +216,29 @@ class CommentDoor(ChangeRequestDoor):
         """For good; by its author, the repo's writers and maintainers."""
         conversation.hide(actor=self.actor, comment=self.comment)
         return Response(status=204)
+
+
+class ConflictsDoor(ChangeRequestDoor):
+    http_method_names = ["get", "post", "head", "options"]
+
+    @extend_schema(responses=Conflicts, summary="The files that both sides changed")
+    def get(self, request: Request, **_address: Any) -> Response:
+        """Empty where it would merge. Texts that both changed in different lines are merged and not named here."""
+        row = self.found
+        ours, theirs = (trees.resolve_commit(row.repo, ref) for ref in (row.target, row.ref))
+        files = merging.conflicting(row, ours, theirs)
+        return Response(Conflicts({"ours": ours.sha, "theirs": theirs.sha, "files": files}).data)
+
+    @extend_schema(
+        request=Resolution, responses=ChangeRequestDetail, summary="Decide the files that both sides changed"
+    )
+    def post(self, request: Request, **_address: Any) -> Response:
+        """By its author, the repo's writers and maintainers; the result is a commit of the change request."""
+        asked, row = self.read(Resolution), self.found
+        ours, theirs = (trees.resolve_commit(row.repo, asked[side]) for side in ("ours", "theirs"))
+        choices = {file["path"]: Choice(file["take"], file["text"]) for file in asked["files"]}
+        resolve(actor=self.actor, request=row, ours=ours, theirs=theirs, choices=choices)
+        return Response(whole(self.actor, self.found))
 
 
 class MergeDoor(ChangeRequestDoor):

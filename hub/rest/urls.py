@@ -30,6 +30,7 @@ IN_A_REPO: Sequence[tuple[str, Any]] = (
     ("/change-requests/<int:number>/diff", review.DiffDoor),
     ("/change-requests/<int:number>/comments", review.CommentsDoor),
     ("/change-requests/<int:number>/comments/<int:comment>", review.CommentDoor),
+    ("/change-requests/<int:number>/conflicts", review.ConflictsDoor),
     ("/change-requests/<int:number>/merge", review.MergeDoor),
     ("/change-requests/<int:number>/decisions", review.DecisionsDoor),
     ("/change-requests/<int:number>/comments/<int:comment>/reactions/<str:sign>", queue.ReactionsDoor),

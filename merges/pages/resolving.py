@@ -8,13 +8,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 
-from hub.repos import trees
-from hub.repos.changes import Content, Inline, Stored
-from hub.repos.models import Commit
 from hub.review import change_requests, merging
 from hub.review.models import ChangeRequest, State
-from hub.review.refusals import NotPossible
-from hub.review.updating import bring_up_to_date
+from hub.review.resolving import Choice, resolve
 from merges.pages.shared import actor_of, attempt, commit_or_404, repo_or_404, repo_page, request_or_404, signed_in
 
 
@@ -31,7 +27,12 @@ def page(request: HttpRequest, owner: str, name: str, number: int, task: bool = 
         return redirect(row.get_absolute_url())
     error = ""
     if request.method == "POST":
-        made, error = attempt(request, lambda: _resolve(request, row, sides, ours, theirs))
+        made, error = attempt(
+            request,
+            lambda: resolve(
+                actor=actor_of(request), request=row, ours=ours, theirs=theirs, choices=_choices(asked, sides)
+            ),
+        )  # fmt: skip
         if made:
             return redirect(row.get_absolute_url())
     response = repo_page(
@@ -56,34 +57,13 @@ def _shown(side: merging.Sides, number: int, asked: QueryDict) -> dict[str, Any]
     }
 
 
-def _resolve(
-    request: HttpRequest, row: ChangeRequest, sides: Sequence[merging.Sides], ours: Commit, theirs: Commit
-) -> Commit:
-    """The form as contents. Raises NotPossible for a file left undecided, and as `bring_up_to_date`."""
-    asked = request.POST
-    resolved: dict[str, Content | None] = {}
+def _choices(asked: QueryDict, sides: Sequence[merging.Sides]) -> dict[str, Choice]:
+    """What the form says of each file; a file without a word is left out."""
+    choices = {}
     for number, side in enumerate(sides):
         take, text = asked.get(f"take{number}", ""), asked.get(f"text{number}")
         if take in ("ours", "theirs"):
-            resolved[side.path] = _of(row, ours if take == "ours" else theirs, side.path)
-        elif text is None or side.text is None:
-            raise NotPossible(f"Choose a version of {side.path}.")
-        elif merging.has_markers(text):
-            raise NotPossible(
-                f"{side.path} still has lines that begin with <<<<<<< or >>>>>>>: decide and remove them."
-            )
-        else:
-            resolved[side.path] = Inline(text.replace("\r\n", "\n").encode())
-    message = f"Merge {row.target.removeprefix('refs/heads/')} into change request #{row.number}"
-    return bring_up_to_date(
-        actor=actor_of(request), request=row, ours=ours.sha, theirs=theirs.sha, resolved=resolved, message=message
-    )
-
-
-def _of(row: ChangeRequest, side: Commit, path: str) -> Content | None:
-    """A side's version; None where it has none."""
-    try:
-        file = trees.get_file(row.repo, side, path)
-    except trees.EntryNotFound:
-        return None
-    return Stored(file.blob) if file.blob else Inline(file.data)
+            choices[side.path] = Choice("ours" if take == "ours" else "theirs")
+        elif text is not None and side.text is not None:
+            choices[side.path] = Choice("text", text)
+    return choices

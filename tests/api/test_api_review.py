@@ -3,9 +3,11 @@
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from hub.accounts.models import Scope, create_person
+from hub.repos import trees
 from hub.repos.models import Repo
 from tests.api.test_api_repos import API, get, post
-from tests.people import People, make_repo, put
+from tests.people import PASSWORD, People, make_repo, put
 from tests.world import World, client
 
 
@@ -105,3 +107,30 @@ def test_lists_cost_the_same_for_more_rows(people: People) -> None:
             counts[address] = len([query for query in queries if "last_used_at" not in query["sql"]])
         seen.append(counts)
     assert seen[0] == seen[1]
+
+
+def test_a_conflict_is_read_and_decided(people: People) -> None:
+    repo, number = propose(people)
+    base = f"/repos/acme/open/change-requests/{number}"
+    charlie = client(people.charlie)
+    assert get(charlie, f"{base}/conflicts")["files"] == []
+    put(people.alice, repo, {"a.txt": b"c\n"})
+    found = get(charlie, f"{base}/conflicts")
+    assert [(file["path"], file["ours"], file["theirs"]) for file in found["files"]] == [("a.txt", True, True)]
+    assert "<<<<<<< main\nc\n=======\nb\n>>>>>>>" in found["files"][0]["text"]
+    heads = {"ours": found["ours"], "theirs": found["theirs"]}
+    post(charlie, f"{base}/conflicts", {**heads, "files": []}, 409)
+    post(charlie, f"{base}/conflicts", {**heads, "files": [{"path": "a.txt", "take": "both"}]}, 400)
+    decided = {"files": [{"path": "a.txt", "take": "text", "text": "b and c\n"}]}
+    post(client(people.mary, Scope.READ), f"{base}/conflicts", {**heads, **decided}, 403)
+    post(
+        client(create_person(name="dora", email="dora@example.org", password=PASSWORD)),
+        f"{base}/conflicts",
+        {**heads, **decided},
+        403,
+    )
+    assert post(charlie, f"{base}/conflicts", {**heads, **decided}, 200)["conflicts"] == []
+    post(charlie, f"{base}/conflicts", {**heads, **decided}, 409)
+    post(client(people.bob), f"{base}/merge", {}, 200)
+    head = trees.resolve_commit(repo)
+    assert trees.get_file(repo, head, "a.txt").read() == b"b and c\n"

@@ -54,6 +54,7 @@ IN_A_REPO = {
     "/change-requests/<int:number>/diff": "GET",
     "/change-requests/<int:number>/comments": "POST",
     "/change-requests/<int:number>/comments/<int:comment>": "PUT DELETE",
+    "/change-requests/<int:number>/conflicts": "GET POST",
     "/change-requests/<int:number>/merge": "POST",
     "/change-requests/<int:number>/decisions": "POST",
     "/change-requests/<int:number>/tensor-merge": "GET POST",
