@@ -20,7 +20,7 @@ import torch
 from adapters.runtime.batching import second_texts
 from adapters.runtime.examples import Example
 from adapters.runtime.linear import fit_linear
-from merges.training.folds import stratified, usable_folds
+from merges.training.folds import beyond_chance, stratified, usable_folds
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], dict[str, torch.Tensor]]
 QUERY = re.compile(r"\.layer\.(\d+)\.attention\.(?:self\.query|q_lin|attn\.q)$")
@@ -48,19 +48,13 @@ def attend_evenly(model: Any, encode: Encode, rows: Sequence[Example], labels: S
     for module in queries:
         _silence(module, *_inputs(model, module, encode, rows[:MOST_READ]))
     after = _held_back(model, encode, rows, labels)
-    if before - after <= _by_chance(before, after, len(rows)):
+    if not beyond_chance(before, after, len(rows)):
         return len(queries)
     with torch.no_grad():
         for module, (down, up) in zip(queries, kept, strict=True):
             module.lora_A["default"].weight.copy_(down)
             module.lora_B["default"].weight.copy_(up)
     return 0
-
-
-def _by_chance(before: int, after: int, n: int) -> float:
-    """Two standard errors of the difference between two counts of n: few examples say little against what helps."""
-    share = (before + after) / (2 * n)
-    return 2.0 * (2 * n * share * (1 - share)) ** 0.5
 
 
 def _silence(module: Any, first: torch.Tensor, others: torch.Tensor) -> None:
