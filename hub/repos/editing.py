@@ -13,6 +13,7 @@ from hub.repos.models import DEFAULT_BRANCH, Commit, Repo
 
 MOST_EDITED = 300_000
 TRIES = 3
+LOOKED_AT = 10_000
 
 
 class NotText(Exception):
@@ -20,15 +21,17 @@ class NotText(Exception):
 
 
 class ChangedMeanwhile(Exception):
-    """The file is not what it was when it was opened; nothing was written. `head` is the commit it is different at."""
+    """The file is not what it was when it was opened; nothing was written. `head` is the commit where it differs."""
 
-    def __init__(self, path: str, head: Commit) -> None:
+    def __init__(self, path: str, head: Commit, *, gone: bool = False) -> None:
         who = head.author.name if head.author else "somebody"
-        super().__init__(
-            f"{path} was changed while you had it open (last commit: “{head.title}” by {who}). Nothing was saved yet. "
-            "Look at their version, take over what you want to keep, and save again: that replaces theirs."
-        )
-        self.head = head
+        what = "removed or renamed" if gone else "changed"
+        then = "Look at their version, take over what you want to keep, and save again: that replaces theirs."
+        if gone:
+            then = "Look at what changed; if it should be there all the same, save again."
+        known = f"last commit: “{head.title}” by {who}"
+        super().__init__(f"{path} was {what} while you had it open ({known}). Nothing was saved yet. {then}")
+        self.head = head.sha
 
 
 @dataclass(frozen=True)
@@ -71,24 +74,24 @@ def changes_of(repo: Repo, head: Commit | None, edit: Edit) -> Sequence[Change]:
 
     Raises ChangedMeanwhile if the file is not what was opened, BadChange if there is another file of the new name.
     """
-    path = edit.path.strip()
-    if head and edit.opened and git_id(repo, head, edit.opened) != edit.seen:
-        raise ChangedMeanwhile(edit.opened, head)
+    path = edit.path
+    now = git_id(repo, head, edit.opened)
+    if head and edit.opened and now != edit.seen:
+        raise ChangedMeanwhile(edit.opened, head, gone=not now)
     if edit.text is None:
         return [Delete(edit.opened)]
     if path != edit.opened and git_id(repo, head, path):
         raise BadChange(f"There is a file {path} already. Choose another name, or open that one to change it.")
-    put = Put(path, Inline(_lines_as_before(repo, head, edit).encode()))
-    moved = edit.opened and edit.seen and path != edit.opened
-    return [Delete(edit.opened), put] if moved else [put]
+    if head is None or not edit.seen:
+        return [Put(path, Inline(edit.text.replace("\r\n", "\n").encode()))]
+    put = Put(path, Inline(with_ends_of(trees.get_file(repo, head, edit.opened), edit.text).encode()))
+    return [put] if path == edit.opened else [Delete(edit.opened), put]
 
 
-def _lines_as_before(repo: Repo, head: Commit | None, edit: Edit) -> str:
-    """Browsers send every line's end as CR LF; the file keeps the ends it had."""
-    text = (edit.text or "").replace("\r\n", "\n")
-    if head and edit.seen and b"\r\n" in trees.get_file(repo, head, edit.opened).data[:10_000]:
-        return text.replace("\n", "\r\n")
-    return text
+def with_ends_of(file: trees.File, text: str) -> str:
+    """A text as a browser sends it, each line's end CR LF, with the ends that this file has. Raises StoreError."""
+    lines = text.replace("\r\n", "\n")
+    return lines.replace("\n", "\r\n") if b"\r\n" in b"".join(file.stream(0, LOOKED_AT)) else lines
 
 
 def save(*, actor: Actor, repo: Repo, branch: str, edit: Edit, message: str) -> Commit:

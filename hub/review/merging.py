@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from io import StringIO
 
 from merge3 import Merge3
 
@@ -141,7 +142,12 @@ def _texts(repo: Repo, shas: Shas) -> tuple[list[str], list[str], list[str]] | N
     """The lines of original, ours and theirs ([] where there is no file); None if one is not text."""
     found = trees.load_files(repo, {sha: sha for sha in shas if sha})
     try:
-        original, ours, theirs = (text_of(found[sha]).splitlines(keepends=True) if sha else [] for sha in shas)
+        original, ours, theirs = (_lines(text_of(found[sha])) if sha else [] for sha in shas)
     except NotText:
         return None
     return original, ours, theirs
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends, as git counts them: only a line feed ends one."""
+    return StringIO(text, newline="\n").readlines()

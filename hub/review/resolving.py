@@ -9,6 +9,7 @@ from typing import Literal
 from hub.accounts.actor import Actor
 from hub.repos import trees
 from hub.repos.changes import Content, Inline, Stored
+from hub.repos.editing import with_ends_of
 from hub.repos.models import Commit
 from hub.review import merging
 from hub.review.models import ChangeRequest
@@ -43,7 +44,8 @@ def resolve(
                 f"{side.path} still has lines that begin with <<<<<<< or >>>>>>>: decide and remove them."
             )
         else:
-            resolved[side.path] = Inline(choice.text.replace("\r\n", "\n").encode())
+            file = trees.get_file(request.repo, ours if side.ours else theirs, side.path)
+            resolved[side.path] = Inline(with_ends_of(file, choice.text).encode())
     message = f"Merge {request.target.removeprefix('refs/heads/')} into change request #{request.number}"
     return bring_up_to_date(
         actor=actor, request=request, ours=ours.sha, theirs=theirs.sha, resolved=resolved, message=message

@@ -11,9 +11,9 @@ from django.views.decorators.http import require_POST
 
 from hub.repos import cards, editing, trees
 from hub.repos.commits import full_ref, require_right
-from hub.repos.editing import ChangedMeanwhile, Edit
+from hub.repos.editing import Edit
 from hub.repos.frontmatter import CardError, parse_card
-from hub.repos.models import DEFAULT_BRANCH, Commit, Repo
+from hub.repos.models import DEFAULT_BRANCH, Repo
 from hub.review import change_requests
 from hub.rights import Denied, Verb, require
 from merges.pages.shared import actor_of, attempt, commit_or_404, repo_or_404, repo_page, signed_in
@@ -118,23 +118,16 @@ def _form(
 def _sent(request: HttpRequest, repo: Repo, revision: str, inside: str, *, gone: bool = False) -> HttpResponse:
     """Commit what was sent, or open a change request with it; if that is refused nothing typed is lost."""
     asked = request.POST
-    typed = {name: asked.get(name, "") for name in ("path", "seen", "parent", "message", "description")}
+    typed = {name: asked.get(name, "").replace("\x00", "").strip() for name in ("path", "seen", "parent", "message")}
+    typed["description"] = asked.get("description", "").replace("\x00", "")
     text = None if gone else asked.get("text", "")
     change = Edit(path=typed["path"], text=text, opened=inside, seen=typed["seen"])
     proposing = asked.get("where") == "propose"
-
-    meanwhile: dict[str, Any] = {}
-
-    def work() -> str:
-        try:
-            return (_propose if proposing else _save)(request, repo, revision, change, typed)
-        except ChangedMeanwhile as error:
-            meanwhile.update(_theirs(repo, error.head, inside, typed["parent"]))
-            raise
-
-    done, error = attempt(request, work)
+    send = _propose if proposing else _save
+    done, error = attempt(request, lambda: send(request, repo, revision, change, typed))
     if done:
         return redirect(done)
+    meanwhile = {} if proposing else _meanwhile(repo, revision, inside, typed)
     return _form(
         request, repo, revision, inside, gone=gone, status=409 if meanwhile else 422, error=error, text=text,
         proposing=proposing, **(typed | meanwhile),
@@ -159,14 +152,20 @@ def _propose(request: HttpRequest, repo: Repo, revision: str, change: Edit, type
 
 
 def _title(typed: dict[str, str]) -> str:
-    return typed["message"].strip() or f"Change {typed['path']}"
+    return typed["message"] or f"Change {typed['path']}"
 
 
-def _theirs(repo: Repo, head: Commit, inside: str, parent: str) -> dict[str, str]:
-    """Where to see what others changed; who saves again has seen it."""
+def _meanwhile(repo: Repo, revision: str, inside: str, typed: dict[str, str]) -> dict[str, str]:
+    """Where to see what others made of the file since it was opened; who saves again has seen it. Empty if nothing."""
+    try:
+        head = trees.resolve_commit(repo, full_ref(revision))
+    except trees.RevisionNotFound:
+        return {}
+    seen = editing.git_id(repo, head, inside)
+    if not inside or seen == typed["seen"]:
+        return {}
     url = repo.get_absolute_url()
     return {
-        "seen": editing.git_id(repo, head, inside), "parent": head.sha,
-        "theirs": f"{url}/blob/{head.sha}/{quote(inside)}",
-        "between": f"{url}/compare/{parent}..{head.sha}",
+        "seen": seen, "parent": head.sha, "theirs": f"{url}/blob/{head.sha}/{quote(inside)}" if seen else "",
+        "between": f"{url}/compare/{typed['parent']}..{head.sha}",
     }  # fmt: skip

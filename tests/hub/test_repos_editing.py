@@ -3,7 +3,8 @@
 import pytest
 
 from hub.repos import editing, trees
-from hub.repos.commits import BadChange
+from hub.repos.changes import Delete
+from hub.repos.commits import BadChange, commit
 from hub.repos.editing import ChangedMeanwhile, Edit, NotText, save
 from hub.repos.models import Repo
 from hub.repos.policy import Refused
@@ -41,17 +42,28 @@ def test_a_file_that_others_changed_meanwhile_is_not_overwritten_unseen(people: 
     theirs = put(people.bob, repo, {"README.md": b"# Theirs\n"})
     with pytest.raises(ChangedMeanwhile, match="“Add README.md” by bob") as caught:
         save(actor=people.actor("alice"), repo=repo, branch="main", edit=mine, message="Mine")
-    assert caught.value.head == theirs
+    assert caught.value.head == theirs.sha
     assert bytes_at(repo, "README.md") == b"# Theirs\n"
     again = opened(repo, "README.md", "# Both\n")
     save(actor=people.actor("alice"), repo=repo, branch="main", edit=again, message="Both")
     assert bytes_at(repo, "README.md") == b"# Both\n"
 
 
+def test_a_file_that_others_removed_is_not_made_anew_unseen(people: People, repo: Repo) -> None:
+    mine = opened(repo, "notes.txt", "mine")
+    commit(actor=people.actor("bob"), repo=repo, changes_=[Delete("notes.txt")], message="Gone")
+    with pytest.raises(ChangedMeanwhile, match="removed or renamed while you had it open"):
+        save(actor=people.actor("alice"), repo=repo, branch="main", edit=mine, message="Mine")
+
+
 def test_ends_of_lines_stay_as_they_were(people: People, repo: Repo) -> None:
     edit = opened(repo, "notes.txt", "a\r\nb\r\nc\r\n")
     save(actor=people.actor("alice"), repo=repo, branch="main", edit=edit, message="c")
     assert bytes_at(repo, "notes.txt") == b"a\r\nb\r\nc\r\n"
+    put(people.alice, repo, {".gitattributes": b"notes.txt filter=lfs -text", "notes.txt": b"x\r\n"})
+    edit = opened(repo, "notes.txt", "y\r\n")
+    save(actor=people.actor("alice"), repo=repo, branch="main", edit=edit, message="y")
+    assert bytes_at(repo, "notes.txt") == b"y\r\n"
 
 
 def test_files_are_made_renamed_and_removed(people: People, repo: Repo) -> None:

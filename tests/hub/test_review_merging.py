@@ -70,6 +70,15 @@ def test_two_good_cards_that_together_cannot_be_read_are_a_conflict(people: Peop
     assert merging.conflicts(row) == ["README.md"]
 
 
+def test_only_line_feeds_end_lines(people: People, repo: Repo) -> None:
+    put(people.charlie, repo, {"a.txt": "one\u2028still one\n".encode()})
+    row = proposed(people, repo, {"a.txt": "two\u2028still two\n".encode()})
+    put(people.charlie, repo, {"a.txt": "three\u2028still three\n".encode()})
+    [side] = merging.conflicting(row, trees.resolve_commit(repo, "main"), trees.resolve_commit(repo, row.ref))
+    assert side.text is not None
+    assert "three\u2028still three\n=======\ntwo\u2028still two\n" in side.text
+
+
 def test_somebody_decides_in_the_marked_text_and_then_it_merges(people: People, repo: Repo) -> None:
     row = proposed(people, repo, {"README.md": CARD.replace(b"Some.", b"Mine.")})
     put(people.charlie, repo, {"README.md": CARD.replace(b"Some.", b"Yours.")})

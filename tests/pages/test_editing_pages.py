@@ -76,6 +76,29 @@ def test_nothing_typed_is_lost_when_others_were_faster(people: People, repo: Rep
     assert text_at(repo) == "# Both\n"
 
 
+def test_a_file_that_is_gone_meanwhile_is_told_so_and_can_be_written_anew(people: People, repo: Repo) -> None:
+    alice, address = client(people.alice), "/acme/x/edit/main/notes.txt"
+    fields = sent(alice, address, text="mine", message="Mine")
+    other = "/acme/x/remove/main/notes.txt"
+    client(people.bob).post(other, sent(client(people.bob), other))
+    answer = alice.post(address, fields)
+    page = markup(answer)
+    assert answer.status_code == 409
+    assert "removed or renamed while you had it open" in page
+    assert "Their version" not in page
+    again = {name: answer.context[name] for name in ("seen", "parent", "path")}
+    assert alice.post(address, again | {"text": "mine"}).status_code == 302
+    assert text_at(repo, "notes.txt") == "mine"
+
+
+def test_odd_letters_and_spaces_around_a_name_do_no_harm(people: People, repo: Repo) -> None:
+    alice, address = client(people.alice), "/acme/x/new/main"
+    fields = sent(alice, address, path=" docs/new.md ", text="hi", message="New\x00 file")
+    assert alice.post(address, fields)["Location"] == "/acme/x/blob/main/docs/new.md"
+    assert alice.get("/acme/x/blob/main/docs/new.md").status_code == 200
+    assert trees.resolve_commit(repo).title == "New file"
+
+
 def test_a_card_with_a_fault_comes_back_with_the_sentence(people: People, repo: Repo) -> None:
     alice, address = client(people.alice), "/acme/x/edit/main/README.md"
     bad = "---\nlicense: [\n---\n# Kept words\n"
