@@ -46,13 +46,16 @@ def make_repo(
     return create_repo(actor=actor_for(by or owner), owner=owner, name=name, kind=kind, private=private)
 
 
-def put(by: Account, repo: Repo, files: dict[str, bytes], *, branch: str = "main", parent: str | None = None) -> Commit:
+def put(
+    by: Account, repo: Repo, files: dict[str, bytes], *,
+    branch: str = "main", parent: str | None = None, message: str = "",
+) -> Commit:  # fmt: skip
     """Commit files as somebody."""
     return commit(
         actor=actor_for(by),
         repo=repo,
         changes_=[Put(path, Inline(data)) for path, data in files.items()],
-        message="Add " + ", ".join(files),
+        message=message or "Add " + ", ".join(files),
         branch=branch,
         parent=parent,
     )

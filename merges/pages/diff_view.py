@@ -17,6 +17,7 @@ from adapters.catalog.comparing import Compared, FileChange, Pair
 from adapters.diffs.grid import grid
 from adapters.models import Inspection, Tensor
 from hub.accounts.actor import Actor
+from hub.repos import trees
 from hub.repos.models import Commit, Repo
 from merges.pages import diff_drawings
 from merges.pages.diff_table import KINDS, PAGE, SORTS, STATUSES, filtered, linker, narrowed, options
@@ -56,6 +57,15 @@ def context(request: HttpRequest, actor: Actor, ends: Ends) -> dict[str, Any]:
         "configs": [table for change in files if (table := _config(change))],
         "cards": _cards(ends),
         "same_weights": not pairs and any(change.path.endswith(".safetensors") for change in files),
+    }
+
+
+def beginning(repo: Repo, commit: Commit) -> dict[str, Any]:
+    """The same for a commit without a parent: every file is new."""
+    files = trees.list_files(repo, commit)
+    return {
+        "changed_files": [_file(FileChange(path, "added", None, file)) for path, file in files.items()],
+        "unchanged_files": 0,
     }
 
 

@@ -1,31 +1,24 @@
-"""The pages of one repo: card, files, commits, checks, evaluations, lineage."""
+"""A repo's first page: card, facts, checks, evaluations, lineage, how to use it."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 
 from adapters.catalog.snippets import CLASSES, class_of, snippets
 from adapters.catalog.updating import made_by
 from adapters.models import Embedding, Inspection
-from hub.pages.errors import describe
 from hub.repos import trees
 from hub.repos.frontmatter import parse_card
-from hub.repos.history import last_commits
 from hub.repos.models import Commit, Kind, Repo
 from hub.review.models import Check
 from merges.models import Evaluation
-from merges.pages import editing, systems
+from merges.pages import systems
 from merges.pages.acting import folded
-from merges.pages.refs import revisions
-from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page, row, rows
+from merges.pages.shared import actor_of, commit_or_404, repo_or_404, repo_page, row, rows
 
-MAX_SHOWN = 300_000
 OFFERED_TRIES, MOST_TRY, NEWEST = 3, 160, 6
-TEXT = (".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".jinja")
-IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 def overview(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
@@ -152,93 +145,3 @@ def _lineage(request: HttpRequest, repo: Repo, commit: Commit) -> list[dict[str,
 def _used_in(request: HttpRequest, repo: Repo) -> list[dict[str, Any]]:
     children = Repo.objects.visible_to(actor_of(request)).filter(made_from__parent=repo).select_related("owner")
     return [row(child) for child in children.distinct()[:20]]
-
-
-def files(
-    request: HttpRequest, owner: str, name: str, revision: str, inside: str = "", task: bool = False
-) -> HttpResponse:
-    """A folder at a revision."""
-    repo = repo_or_404(request, owner, name, task=task)
-    commit = commit_or_404(repo, revision)
-    try:
-        folders, found = trees.list_folder(repo, commit, inside.strip("/"))
-    except trees.EntryNotFound as error:
-        raise Http404(str(error)) from error
-    url, rev = repo.get_absolute_url(), quote(revision, safe="")
-    latest = last_commits(
-        repo, commit, {item.path: item.sha for item in folders} | {item.path: item.sha for item in found}
-    )
-    entries = [
-        {"name": item.path.rpartition("/")[2], "url": f"{url}/tree/{rev}/{quote(item.path)}", "folder": True,
-         "commit": _told(url, latest[item.path])}
-        for item in folders
-    ] + [
-        {"name": item.path.rpartition("/")[2], "url": f"{url}/blob/{rev}/{quote(item.path)}", "size": item.size,
-         "large": item.blob is not None, "sha256": item.blob.sha256 if item.blob else "",
-         "download_url": f"{url}/resolve/{rev}/{quote(item.path)}", "commit": _told(url, latest[item.path])}
-        for item in found
-    ]  # fmt: skip
-    above = f"{url}/tree/{rev}/{quote(inside.strip('/').rpartition('/')[0])}".rstrip("/") if inside.strip("/") else ""
-    return repo_page(
-        request, "repos/files.html", repo, "files", entries=entries, parent_url=above, revision=revision,
-        commit=commit, inside=inside.strip("/"), revisions=revisions(repo, revision, commit, "tree", inside.strip("/")),
-        may_edit=editing.may_edit(request, repo, revision),
-    )  # fmt: skip
-
-
-def _told(url: str, commit: Commit) -> dict[str, Any]:
-    """A file's last change as the list says it: its title leads to what it changed."""
-    changes = f"{url}/compare/{commit.parents[0]}..{commit.sha}" if commit.parents else f"{url}/commit/{commit.sha}"
-    return {"title": commit.title, "url": changes, "at": commit.created_at}
-
-
-def blob(request: HttpRequest, owner: str, name: str, revision: str, inside: str, task: bool = False) -> HttpResponse:
-    """One file: text and images are shown, weights as their tensors, others offered for download."""
-    repo = repo_or_404(request, owner, name, task=task)
-    commit = commit_or_404(repo, revision)
-    try:
-        file = trees.get_file(repo, commit, inside)
-    except trees.EntryNotFound as error:
-        raise Http404(str(error)) from error
-    lower = inside.lower()
-    text = ""
-    if lower.endswith(TEXT) and file.size <= MAX_SHOWN:
-        try:
-            text = file.read().decode(errors="replace")
-        except Exception as error:
-            known = describe(error)
-            if known is None:
-                raise
-            text = known[2]
-    return repo_page(
-        request, "repos/blob.html", repo, "files", file=file, commit=commit, revision=revision, text=text,
-        may_edit=editing.may_edit(request, repo, revision),
-        language=lower.rpartition(".")[2], is_image=lower.endswith(IMAGES), tensors=_tensors(repo, commit, inside),
-        download_url=f"{repo.get_absolute_url()}/resolve/{quote(revision, safe='')}/{quote(inside)}",
-    )  # fmt: skip
-
-
-def _tensors(repo: Repo, commit: Commit, inside: str) -> list[Any]:
-    if not inside.endswith(".safetensors"):
-        return []
-    inspection = Inspection.objects.filter(repo=repo, sha=commit.sha).first()
-    return (inspection.facts.get("tensors") or [])[:2000] if inspection else []
-
-
-def commits(request: HttpRequest, owner: str, name: str, revision: str = "main", task: bool = False) -> HttpResponse:
-    """History, newest first."""
-    repo = repo_or_404(request, owner, name, task=task)
-    head = commit_or_404(repo, revision)
-    history = trees.log(repo, head, limit=1000)
-    page = page_of(request, history)
-    url, offered = repo.get_absolute_url(), revisions(repo, revision, head, "commits")
-    rows = [
-        {"sha": item.sha, "title": item.title, "url": f"{url}/commit/{item.sha}",
-         "author": item.author.name if item.author else "", "author_url": f"/{item.author}" if item.author else "",
-         "changes_url": f"{url}/compare/{item.parents[0]}..{item.sha}" if item.parents else "",
-         "at": item.created_at, "refs": offered["tags_at"].get(item.sha)}
-        for item in page.object_list
-    ]  # fmt: skip
-    return repo_page(
-        request, "repos/commits.html", repo, "commits", rows=rows, page_obj=page, revision=revision, revisions=offered
-    )

@@ -2,7 +2,8 @@
 
 Run from the repository root: python -m tests.benchmarks.bench_teaching TASKS [options], where TASKS is a folder of
 tasks, each with train.jsonl and test.jsonl of {"text", "label"}. Without TASKS only speed and memory are measured.
-The grid is what time allows: --bases minilm,smollm2 --names a,b --sizes 16,32,64,256 --seeds 3 --tests 200 --orders 3.
+The grid is what time allows: --bases minilm,smollm2 --names a,b --sizes 16,32,64,256 --seeds 0,1,2 --tests 200
+--orders 3.
 --cache FOLDER keeps specialists and cells, so that a grid that was stopped goes on.
 Seconds of work are this process's own processor time on one thread, so that a busy machine does not change them.
 """
@@ -110,8 +111,8 @@ def cells(args: argparse.Namespace, folders: dict[str, Path]) -> Iterator[dict[s
         lines = [json.loads(line) for line in kept.read_text().splitlines()]
         known = {Cell(line["base"], line["task"], line["examples"], line["seed"]): line for line in lines}
     squares = [
-        Cell(base, name, int(size), seed)
-        for seed in range(args.seeds)
+        Cell(base, name, int(size), int(seed))
+        for seed in args.seeds.split(",")
         for size in args.sizes.split(",")
         for base in args.bases.split(",")
         for name in args.names.split(",")
@@ -193,7 +194,7 @@ def main() -> None:
     parser.add_argument("--bases", default="minilm")
     parser.add_argument("--names", default="movie_sentiment,sms_spam,clickbait_headlines,product_pros_cons")
     parser.add_argument("--sizes", default="16,32,64,256")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", default="0")
     parser.add_argument("--tests", type=int, default=200)
     parser.add_argument("--orders", type=int, default=3)
     parser.add_argument("--cache", type=Path, help="folder that keeps what is measured, to go on after a stop")

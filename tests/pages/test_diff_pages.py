@@ -84,7 +84,8 @@ def test_a_page_from_the_cache_costs_few_queries(pair: tuple[Repo, Repo]) -> Non
 
 def test_pages_lead_here(pair: tuple[Repo, Repo]) -> None:
     url = pair[1].get_absolute_url()
-    assert compare_address(pair[1]) in page(f"{url}/commits/main")
+    head = trees.resolve_commit(pair[1])
+    assert f"{url}/commit/{head.sha}" in page(f"{url}/commits/main")
     shown = page(url)
     assert f'href="{url}/lineage"' in shown
     assert f"/compare?left=acme/tiny-bert&right=bob/sentiment@{pair[1].head}" in shown.replace("&amp;", "&")

@@ -112,7 +112,7 @@ def test_files_and_commits_lead_to_other_revisions(people: People, repo: Repo) -
     assert 'href="/acme/tongues/commits/v1" aria-current="true"' in menu
     assert 'href="/acme/tongues/commits/main"' in menu
     repo.refresh_from_db()
-    at = markup(browser().get(f"/acme/tongues/commit/{repo.head}"))
+    at = markup(browser().get(f"/acme/tongues/tree/{repo.head}"))
     assert f"Revision {repo.head[:7]}, choose another" in at
     for page in (files, commits):
         assert 'href="/acme/tongues/refs"' in page
