@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,6 @@ def start_settings(settings: Settings, start: Path) -> Settings:
 
     Raises TrainingFault for an adapter that cannot be gone on with.
     """
-    from dataclasses import replace
-
     raw = json.loads((start / "adapter_config.json").read_text(encoding="utf-8"))
     kind = str(raw.get("peft_type", "")).upper()
     names = raw.get("target_modules")
@@ -109,6 +108,8 @@ def write_adapter(
         metadata=metadata,
     )
     stated = {**config.to_dict(), "base_model_name_or_path": base_name or None, "inference_mode": True}
+    if stated.get("modules_to_save"):  # peft adds the usual heads whether they were named or not
+        stated["modules_to_save"] = list(dict.fromkeys(stated["modules_to_save"]))
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in stated.items()}
     texts = {
         "adapter_config.json": json.dumps(plain, indent=2, sort_keys=True, default=str),

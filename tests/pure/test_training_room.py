@@ -153,6 +153,7 @@ def test_biases_and_prompts_reload_with_peft(base: Path, causal: Path, tmp_path:
     result = teach(folder, opinions(32), chosen, tmp_path / "a", validation=opinions(16, 32), base_name="a/b")
     assert result.curve[-1].loss < result.curve[0].loss
     config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert config["modules_to_save"] == (["classifier", "score"] if kind == "encoder" else None)
     tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
     if method == "bias":
         assert (config["peft_type"], config["lora_bias"], config["r"]) == ("LORA", True, 1)
