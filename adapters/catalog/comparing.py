@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from adapters.catalog import manifests
@@ -17,7 +17,7 @@ from hub.accounts.actor import NOBODY, Actor
 from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
 from hub.jobs.running import JobFailed, Running
-from hub.repos import trees
+from hub.repos import lines, trees
 from hub.repos.models import Commit, Repo
 
 MAX_TEXT = 200_000
@@ -27,31 +27,35 @@ LEARNED = 64
 
 @dataclass(frozen=True)
 class FileChange:
-    """One path on both sides; `status` is added, removed, changed or unchanged."""
+    """One path on both sides; `status` is added, removed, changed or unchanged.
+
+    All changes of a comparison share one budget of `work` for their texts.
+    """
 
     path: str
     status: str
     left: trees.File | None
     right: trees.File | None
+    work: lines.Work = field(default_factory=lines.Work, compare=False, repr=False)
 
-    @property
+    @cached_property
     def text(self) -> list[str]:
-        """A unified diff of small text files; empty for others."""
+        """A unified diff of small text files; empty for others. One sentence if it would take too much work."""
         sides = [side for side in (self.left, self.right) if side]
         if self.status == "unchanged" or any(side.blob or side.size > MAX_TEXT for side in sides):
             return []
-        old, new = (_lines(side) for side in (self.left, self.right))
-        return list(difflib.unified_diff(old, new, "before", "after", lineterm=""))[2:]
-
-
-def _lines(side: trees.File | None) -> list[str]:
-    return side.data.decode(errors="replace").splitlines() if side else []
+        old, new = (side.data if side else b"" for side in (self.left, self.right))
+        try:
+            return lines.hunks(old, new, self.work, errors="replace")
+        except lines.TooLong:
+            return [f"The two differ, {lines.TOO_LONG}."]
 
 
 def compare_files(left_repo: Repo, left: Commit, right_repo: Repo, right: Commit) -> list[FileChange]:
     """Every path of either revision, changed ones first."""
     old, new = trees.list_files(left_repo, left), trees.list_files(right_repo, right)
-    changes = [FileChange(path, _status(old.get(path), new.get(path)), old.get(path), new.get(path))
+    work = lines.Work()
+    changes = [FileChange(path, _status(old.get(path), new.get(path)), old.get(path), new.get(path), work)
                for path in sorted(old.keys() | new.keys())]  # fmt: skip
     return sorted(changes, key=lambda change: (change.status == "unchanged", change.path))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
-from hub.repos import trees
+from hub.repos import lines, trees
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import File
 
@@ -28,33 +27,30 @@ def unified(repo: Repo, before: Commit, after: Commit) -> str:
     said: dict[str, list[str]] = {}
     for words in _words:
         said |= words(repo, before, after)
+    work = lines.Work()
     return "".join(
-        _file(path, left.get(path), right.get(path)) + "".join(f"# {line}\n" for line in said.get(path, ()))
+        _file(path, left.get(path), right.get(path), work) + "".join(f"# {line}\n" for line in said.get(path, ()))
         for path in paths
     )
 
 
-def _file(path: str, left: File | None, right: File | None) -> str:
+def _file(path: str, left: File | None, right: File | None, work: lines.Work) -> str:
     head = f"diff --git a/{path} b/{path}\n"
     if left is None:
         head += "new file mode 100644\n"
     if right is None:
         head += "deleted file mode 100644\n"
-    before, after = _lines(left), _lines(right)
-    names = (f"a/{path}" if left else "/dev/null", f"b/{path}" if right else "/dev/null")
-    if before is None or after is None:
-        return f"{head}Binary files {names[0]} and {names[1]} differ\n"
-    lines = difflib.unified_diff(before, after, *names)
-    return head + "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def _lines(file: File | None) -> list[str] | None:
-    """The lines of a small text file, none for no file; None for what is not shown."""
-    if file is None:
-        return []
-    if file.blob is not None or file.size > MAX_FILE:
-        return None
+    old, new = (f"a/{path}" if left else "/dev/null", f"b/{path}" if right else "/dev/null")
+    if any(file.blob is not None or file.size > MAX_FILE for file in (left, right) if file):
+        return f"{head}Binary files {old} and {new} differ\n"
     try:
-        return file.data.decode().splitlines(keepends=True)
+        changed = lines.hunks(left.data if left else b"", right.data if right else b"", work, keepends=True)
     except UnicodeDecodeError:
-        return None
+        return f"{head}Binary files {old} and {new} differ\n"
+    except lines.TooLong:
+        return f"{head}Files {old} and {new} differ, {lines.TOO_LONG}\n"
+    if changed:
+        head += f"--- {old}\n+++ {new}\n"
+    return head + "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in changed
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +17,7 @@ from adapters.diffs.grid import grid
 from adapters.models import Inspection, Tensor
 from hub.accounts.actor import Actor
 from hub.repos import trees
+from hub.repos.lines import Work
 from hub.repos.models import Commit, Repo
 from merges.pages import diff_drawings
 from merges.pages.diff_table import KINDS, PAGE, SORTS, STATUSES, filtered, linker, narrowed, options
@@ -62,9 +62,9 @@ def context(request: HttpRequest, actor: Actor, ends: Ends) -> dict[str, Any]:
 
 def beginning(repo: Repo, commit: Commit) -> dict[str, Any]:
     """The same for a commit without a parent: every file is new."""
-    files = trees.list_files(repo, commit)
+    files, work = trees.list_files(repo, commit), Work()
     return {
-        "changed_files": [_file(FileChange(path, "added", None, file)) for path, file in files.items()],
+        "changed_files": [_file(FileChange(path, "added", None, file, work)) for path, file in files.items()],
         "unchanged_files": 0,
     }
 
@@ -161,7 +161,7 @@ def _histograms(name: str, before: Tensor | None, after: Tensor | None) -> dict[
 
 def _file(change: FileChange) -> dict[str, Any]:
     """A changed file with the lines of its diff, each with the class that colours it."""
-    lines = list(islice(change.text, MOST_LINES + 1))
+    lines = change.text[: MOST_LINES + 1]
     kinds = {"+": "added", "-": "removed", "@": "place"}
     return {
         "path": change.path, "status": change.status, "left": change.left, "right": change.right,

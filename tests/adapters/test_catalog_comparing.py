@@ -1,5 +1,6 @@
 """The job that compares: what a cancelled one has learned is kept, and what was measured is not measured again."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hub.jobs.working import run_job
 from hub.repos import trees
 from hub.repos.models import Repo
 from tests.make_adapters import base_config, base_tensors
-from tests.people import People
+from tests.people import People, make_repo, put
 from tests.publishing import do_jobs, publish, push
 
 
@@ -83,3 +84,18 @@ def test_other_shards_hold_the_same_tensors(people: People, tmp_path: Path) -> N
     comparing.queue(pair, people.actor("alice"))
     do_jobs()
     assert Comparison.objects.get().summary == f"All {len(tensors)} tensors are the same, byte for byte."
+
+
+def test_texts_of_repeated_lines_are_named_only(people: People) -> None:
+    """All files of a comparison share its work: it must not be possible to keep the hub busy with it."""
+    rng = random.Random(1)
+    repo = make_repo(people.alice, "texts")
+    sides = [
+        {f"{n}.txt": "".join(f"{rng.randrange(132)}\n" for _ in range(40_000)).encode() for n in range(3)}
+        | {"small.txt": word}
+        for word in (b"a\n", b"b\n")
+    ]
+    before, after = (trees.resolve_commit(repo, put(people.alice, repo, side).sha) for side in sides)
+    changes = comparing.compare_files(repo, before, repo, after)
+    long = "The two differ, too long to show by lines."
+    assert [change.text for change in changes] == [[long]] * 3 + [["@@ -1 +1 @@", "-a", "+b"]]
