@@ -5,17 +5,21 @@ Otherwise an address could be made to point into the hub's own network after it 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-SECONDS, READ_BYTES = 10.0, 4096
+READ_BYTES = 4096
+SECONDS = 10.0
+"""So long a whole delivery may take once its host is looked up. A socket's own timeout begins anew with every byte."""
 
 
 class Unreachable(Exception):
@@ -74,16 +78,28 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
     except ValueError as error:
         raise Unreachable("The port of the address is no number.") from error
     connection = _Pinned(host, port, lookup(host, port), secure=parts.scheme == "https")
+    deadline = threading.Timer(SECONDS, connection.give_up)
+    deadline.daemon = True
+    deadline.start()
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()
         answer.read(READ_BYTES)
-        return Answer(answer.status)
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if connection.late or isinstance(error, TimeoutError):
+            raise _too_slow(host) from error
         raise Unreachable(f"{host} does not answer: {type(error).__name__}.") from error
     finally:
+        deadline.cancel()
         connection.close()
+    if connection.late:
+        raise _too_slow(host)
+    return Answer(answer.status)
+
+
+def _too_slow(host: str) -> Unreachable:
+    return Unreachable(f"{host} did not answer within {SECONDS:g} seconds.")
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -92,11 +108,31 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, host: str, port: int, address: str, *, secure: bool) -> None:
         super().__init__(host, port, timeout=SECONDS)
         self._address, self._secure = address, secure
+        self._open: socket.socket | None = None  # `sock` is taken away while an answer is still being read
+        self.late = False
         if secure:
             self.default_port = 443  # type: ignore[misc]  # so that the Host header is written as for https
 
     def connect(self) -> None:
         """Connect to the pinned address."""
-        self.sock = socket.create_connection((self._address, self.port), timeout=SECONDS)
+        self.sock = self._open = socket.create_connection((self._address, self.port), timeout=SECONDS)
         if self._secure:
-            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+            context = ssl.create_default_context()
+            self.sock = self._open = secured = context.wrap_socket(
+                self.sock, server_hostname=self.host, do_handshake_on_connect=False
+            )
+            self._check()
+            secured.do_handshake()
+        self._check()
+
+    def give_up(self) -> None:
+        """End whatever waits for the other side, from another thread."""
+        self.late = True
+        if self._open is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                socket.socket.shutdown(self._open, socket.SHUT_RDWR)  # TLS's own would be in the reader's way
+
+    def _check(self) -> None:
+        """Raises TimeoutError if it was given up before there was a socket to end."""
+        if self.late:
+            raise TimeoutError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -272,3 +273,40 @@ def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
     assert stranger.post(page, {"webhook": row.key, "action": "delete"}).status_code == 404
     browser.post(page, {"webhook": row.key, "action": "delete"})
     assert not Webhook.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "beginning"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\nX-Slow: "),
+        ("http", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4000\r\n\r\n"),
+        ("https", b"\x16\x03\x03\x40\x00"),  # a long handshake message
+    ],
+)
+def test_who_answers_byte_by_byte_is_not_waited_for(
+    scheme: str, beginning: bytes, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WEBHOOK_PRIVATE_ADDRESSES = True
+    monkeypatch.setattr(addresses, "SECONDS", 0.5)
+    ended = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        """A byte now and then, for as long as somebody reads and this test runs."""
+        taken, _ = server.accept()
+        with taken:
+            with contextlib.suppress(OSError):
+                taken.sendall(beginning)
+                while not ended.wait(0.05):
+                    taken.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        most = threading.Timer(20, ended.set)
+        most.daemon = True
+        most.start()
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        with pytest.raises(addresses.Unreachable, match=r"127.0.0.1 did not answer within 0.5 seconds."):
+            addresses.post(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/", b"{}", {})
+        thread.join(10)  # it cannot send any more
+        most.cancel()
+        assert not thread.is_alive() and not ended.is_set()
