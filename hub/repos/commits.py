@@ -204,7 +204,12 @@ def _attributes(repo: Repo, ref_name: str, changes_: Sequence[Change]) -> Attrib
 
 
 def _locked_ref(repo: Repo, name: str) -> Ref:
-    """The ref's row, locked until the transaction ends. Only the first commit of a repo makes its main branch."""
+    """The ref's row, locked until the transaction ends. Only the first commit of a repo makes its main branch.
+
+    Raises BadChange for a tag, RevisionNotFound.
+    """
+    if name.startswith("refs/tags/"):
+        raise BadChange("A tag stays where it is; commit to a branch.")
     ref = Ref.objects.select_for_update().filter(repo=repo, name=name).first()
     if ref is not None:
         return ref

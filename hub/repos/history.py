@@ -57,12 +57,13 @@ def _depth(folder: str) -> int:
 def squash(*, actor: Actor, repo: Repo, branch: str, message: str) -> Commit:
     """Replace a branch's past by one commit with the same files. Old commits stay readable by their sha.
 
-    Raises Denied, RevisionNotFound (also for tags and shas).
+    Raises Denied, RevisionNotFound (also for shas and for tags and change requests by their full refs).
     """
     rights.require(actor, Verb.WRITE, repo)
-    if not Ref.objects.filter(repo=repo, name=full_ref(branch)).exists():
+    full = full_ref(branch)
+    if not full.startswith("refs/heads/") or not Ref.objects.filter(repo=repo, name=full).exists():
         raise trees.RevisionNotFound(f"{repo.full_name} has no branch '{branch[:80]}'.")
-    head = trees.resolve_commit(repo, full_ref(branch))
+    head = trees.resolve_commit(repo, full)
     return commit_squash(author=actor.account, repo=repo, branch=branch, head=head.sha, message=message)
 
 

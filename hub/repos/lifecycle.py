@@ -123,15 +123,15 @@ def create_tag(*, actor: Actor, repo: Repo, name: str, revision: str | None = No
 
 
 def delete_branch(*, actor: Actor, repo: Repo, name: str) -> None:
-    """Remove a branch, never the main one. Raises Denied, BadChange, RevisionNotFound."""
+    """Remove a branch by its short name, never the main one. Raises Denied, BadChange (name), RevisionNotFound."""
     if name == DEFAULT_BRANCH:
         raise BadChange("The main branch cannot be removed.")
-    _delete_ref(actor, repo, full_ref(name))
+    _delete_ref(actor, repo, full_ref(check_ref_name(name)))
 
 
 def delete_tag(*, actor: Actor, repo: Repo, name: str) -> None:
-    """Remove a tag. Raises Denied, RevisionNotFound."""
-    _delete_ref(actor, repo, f"refs/tags/{name}")
+    """Remove a tag by its short name. Raises Denied, BadChange (name), RevisionNotFound."""
+    _delete_ref(actor, repo, f"refs/tags/{check_ref_name(name)}")
 
 
 def set_like(*, actor: Actor, repo: Repo, liked: bool) -> None:

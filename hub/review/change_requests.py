@@ -36,6 +36,8 @@ def open_change_request(
     """
     rights.require(actor, Verb.PROPOSE, repo)
     full = commits.full_ref(target)
+    if not full.startswith("refs/heads/"):
+        raise trees.RevisionNotFound(f"{repo.full_name} has no branch '{target[:80]}' that a change could go to.")
     head = trees.resolve_commit(repo, full)
     if base is not None:
         head = trees.resolve_commit(repo, base)

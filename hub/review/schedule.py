@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Q
@@ -27,21 +31,36 @@ from hub.review.models import (
 from hub.review.refusals import MergeConflict, NotPossible
 from hub.rights import Denied
 
+log = logging.getLogger(__name__)
+Row = TypeVar("Row")
+
 SETTLED = timedelta(minutes=2)
 """Checks arrive one after the other; a rule waits this long after the last of them."""
 
 
 def carry_out_due() -> int:
     """Do what has come due; returns how many things were done. Safe to run twice at once."""
-    done = 0
-    for pk in list(DelayedRejection.objects.filter(at__lte=timezone.now()).values_list("pk", flat=True)):
-        done += _reject(pk)
+    due = DelayedRejection.objects.filter(at__lte=timezone.now()).order_by("at")
+    done = _each(list(due.values_list("pk", flat=True)), _reject)
     known = QueueReason.objects.filter(reason=Reason.OVERDUE_ANSWER, ended_at=None).values("change_request")
     silent = ChangeRequest.objects.filter(state=State.OPEN, reply_by__lt=timezone.now()).exclude(pk__in=known)
-    for request in silent[:500]:
-        queue.reassess(request)
-        done += 1
+    return done + _each(silent[:500], _overdue)
+
+
+def _each(rows: Iterable[Row], work: Callable[[Row], int]) -> int:
+    """How much was done; what cannot be done is logged and stops no other, for others' work waits behind it."""
+    done = 0
+    for row in rows:
+        try:
+            done += work(row)
+        except Exception:
+            log.exception("The queue could not go on with %s", row)
     return done
+
+
+def _overdue(request: ChangeRequest) -> int:
+    queue.reassess(request)
+    return 1
 
 
 def _reject(pk: int) -> int:
@@ -79,8 +98,7 @@ def accept_by_rules() -> int:
             .exclude(Q(author=None) | Q(author=rule.owner))
             .select_related("repo__owner", "author")
         )
-        for request in waiting[:200]:
-            done += _accept(rule, request)
+        done += _each(waiting[:200], partial(_accept, rule))
     return done
 
 

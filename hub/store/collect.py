@@ -2,7 +2,7 @@
 
 Phase one marks a blob with the time it was first seen unreferenced. Phase two, a grace period later, dooms it under a
 row lock if it is still unreferenced and no open upload names it; only then are its bytes deleted, and last its row.
-Referring to a blob clears the mark in the referring transaction (`hub.repos.trees.refer`).
+Referring to a blob clears the mark in the referring transaction (`hub.repos.commits._refer`).
 
 A xorb goes when no file has a term in it and no claim on it lives: clients refer for weeks to what they have sent.
 Objects of whole files that are now kept in chunks, and chunks of files that are now predicted, go when no address that

@@ -106,7 +106,9 @@ def test_refs(people: People) -> None:
     assert names == ["refs/heads/main", "refs/heads/try/one", "refs/tags/v1"]
     assert alice.delete(f"{API}/repos/alice/x/refs/branches/try/one").status_code == 204
     assert alice.delete(f"{API}/repos/alice/x/refs/tags/v1").status_code == 204
-    assert alice.delete(f"{API}/repos/alice/x/refs/branches/main").status_code == 422
+    for name in ("main", "refs/heads/main", "refs/pr/1"):
+        assert alice.delete(f"{API}/repos/alice/x/refs/branches/{name}").status_code == 422
+    assert [row["ref"] for row in get(alice, "/repos/alice/x/refs")["results"]] == ["refs/heads/main"]
 
 
 def upload(who, base, path, data):

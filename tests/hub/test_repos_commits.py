@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from hub.accounts.actor import actor_for
-from hub.repos import lifecycle, trees
+from hub.repos import history, lifecycle, trees
 from hub.repos.changes import Delete, DeleteFolder, Inline, Put
 from hub.repos.commits import BadChange, Conflict, commit
-from hub.repos.models import Commit, GitObject, Kind
+from hub.repos.models import Commit, GitObject, Kind, Ref, Repo
 from hub.repos.policy import Refused
+from hub.review import change_requests
 from hub.rights import Denied
 from hub.store.models import Blob
 from hub.store.verify import verify
@@ -135,6 +136,39 @@ def test_refs(people: People) -> None:
         lifecycle.delete_branch(actor=actor, repo=repo, name="main")
     with pytest.raises(trees.RevisionNotFound):
         put(people.alice, repo, {"a.txt": b"2"}, branch="nowhere")
+
+
+def refs(repo: Repo) -> dict[str, str]:
+    return dict(Ref.objects.filter(repo=repo).values_list("name", "target"))
+
+
+@pytest.mark.parametrize("name", ["refs/heads/main", "refs/pr/1", "refs/tags/v1", "heads/../main"])
+def test_no_full_ref_passes_for_the_name_of_a_branch_or_tag(people: People, name: str) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"a.txt": b"1"})
+    alice = people.actor("alice")
+    lifecycle.create_tag(actor=alice, repo=repo, name="v1")
+    change_requests.open_change_request(actor=people.actor("bob"), repo=repo, title="t")
+    before = refs(repo)
+    for remove in (lifecycle.delete_branch, lifecycle.delete_tag):
+        with pytest.raises(BadChange):
+            remove(actor=alice, repo=repo, name=name)
+    assert refs(repo) == before and len(before) == 3
+
+
+def test_a_tag_stays_where_it_is(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"a.txt": b"1"})
+    alice = people.actor("alice")
+    lifecycle.create_tag(actor=alice, repo=repo, name="v1")
+    before = refs(repo)
+    with pytest.raises(BadChange, match="tag stays where it is"):
+        put(people.alice, repo, {"a.txt": b"2"}, branch="refs/tags/v1")
+    with pytest.raises(trees.RevisionNotFound, match="no branch"):
+        history.squash(actor=alice, repo=repo, branch="refs/tags/v1", message="Forget")
+    with pytest.raises(trees.RevisionNotFound, match="no branch"):
+        change_requests.open_change_request(actor=alice, repo=repo, title="t", target="refs/tags/v1")
+    assert refs(repo) == before
 
 
 def test_equal_bytes_are_stored_once_and_verified(people: People) -> None:

@@ -12,10 +12,10 @@ from django.utils import timezone
 from hub.accounts.models import Account, Role, create_person
 from hub.activity import notices
 from hub.activity.models import Notice
-from hub.repos import standing, trees
-from hub.repos.models import Kind, Repo
+from hub.repos import lifecycle, standing, trees
+from hub.repos.models import Kind, Ref, Repo
 from hub.review import change_requests, checks, conversation, decisions, queue, schedule
-from hub.review.models import AutoRule, ChangeRequest, QueueStay, Risk, Sample, State
+from hub.review.models import AutoRule, ChangeRequest, DelayedRejection, QueueStay, Risk, Sample, State
 from hub.review.refusals import NotPossible
 from hub.rights import Denied
 from tests.people import PASSWORD, People, make_repo, put
@@ -166,6 +166,34 @@ def test_rules_accept_only_what_is_small_clean_and_from_somebody_known(people: P
     assert (request.state, weights.state) == (State.MERGED, State.OPEN)
     assert Sample.objects.get().decision.rule == rule
     assert "4 files" in schedule.fits(rule, weights)
+
+
+def test_what_cannot_be_done_stops_no_other(people: People, maud: Account, caplog: Any) -> None:
+    broken, fine = propose(people), propose(people, name="y")
+    for request in (broken, fine):
+        decide(people, request, "reject", reason="Stale", reject_at=timezone.now() + timedelta(days=1))
+    for days, request in ((2, broken), (1, fine)):  # the broken one comes first
+        DelayedRejection.objects.filter(change_request=request).update(at=timezone.now() - timedelta(days=days))
+    Ref.objects.filter(repo=broken.repo, name=broken.ref).delete()
+    assert schedule.carry_out_due() == 1
+    fine.refresh_from_db()
+    assert fine.state == State.CLOSED and "RevisionNotFound" in caplog.text
+
+
+def test_a_rule_goes_on_where_a_target_is_gone(people: People, maud: Account, caplog: Any) -> None:
+    AutoRule.objects.create(name="Small texts", owner=maud, accepted_before=1)
+    decide(people, propose(people, name="y"), "approve")
+    rows = gone, _fine = propose(people, name="y", files={"b.txt": b"2"}), propose(people, name="z")
+    for row in rows:
+        check(row, "card", "pass")
+        lifecycle.create_branch(actor=people.actor("charlie"), repo=row.repo, name="side")
+        ChangeRequest.objects.filter(pk=row.pk).update(target="refs/heads/side")
+        row.repo.checks.update(created_at=timezone.now() - timedelta(hours=1))
+    ChangeRequest.objects.update(opened_at=timezone.now() - timedelta(hours=1))  # the newest number comes first
+    lifecycle.delete_branch(actor=people.actor("charlie"), repo=gone.repo, name="side")
+    assert schedule.accept_by_rules() == 1
+    assert "RevisionNotFound" in caplog.text
+    assert list(ChangeRequest.objects.filter(state=State.OPEN)) == [gone]
 
 
 def test_statistics(people: People) -> None:

@@ -59,6 +59,15 @@ def test_nonsense_is_refused_in_words(db: None) -> None:
     assert Repo.objects.get(pk=repo.pk).head == sha
 
 
+def test_a_branch_goes_by_its_own_name_only(db: None) -> None:
+    people = make_people()
+    repo = make_repo(people.alice, "x")
+    sha = put(people.alice, repo, {"a.txt": b"1"}).sha
+    for ref in ("refs/heads/refs/heads/main", "refs/tags/refs/heads/main"):
+        assert f"ng {ref}" in push(as_(people.alice), command(sha, ZERO, ref))[1]
+    assert list(repo.refs.values_list("name", "target")) == [("refs/heads/main", sha)]
+
+
 def tree(*entries: tuple[str, str, str]) -> bytes:
     return b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(sha) for mode, name, sha in entries)
 

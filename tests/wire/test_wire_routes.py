@@ -126,6 +126,21 @@ def test_revisions_with_slashes(people: People) -> None:
     assert Client().get("/api/models/alice/x/tree/main/f\x1fa.txt").status_code == 404
 
 
+def test_full_refs_remove_and_move_nothing(people: People) -> None:
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"a.txt": b"1"})
+    lifecycle.create_tag(actor=people.actor("alice"), repo=repo, name="v1")
+    alice, base, before = as_(people.alice), "/api/models/alice/x", list(repo.refs.values("name", "target"))
+    for name in ("refs%2Fheads%2Fmain", "refs%2Fpr%2F1", "refs/pr/1"):
+        assert alice.delete(f"{base}/branch/{name}").status_code == 422
+    body = b'{"key": "header", "value": {"summary": "s"}}\n'
+    answer = alice.post(f"{base}/commit/refs%2Ftags%2Fv1", body, content_type="application/x-ndjson")
+    assert (answer.status_code, "tag stays where it is" in answer.content.decode()) == (422, True)
+    answer = alice.post(f"{base}/super-squash/refs%2Ftags%2Fv1", {}, content_type="application/json")
+    assert answer.status_code == 404
+    assert list(repo.refs.values("name", "target")) == before
+
+
 def test_pages_of_lists_stand_alone(people: People) -> None:
     for number in range(7):
         make_repo(people.alice, f"r{number}")
