@@ -92,6 +92,7 @@ def commit(
         draft = _apply(repo, head, changes_, ready)
         tree = _write_trees(draft)
         if head is not None and head.tree == tree and (parent in (None, head.sha) or parent in head.parents):
+            _mend(repo, draft.objects.values())
             return head
         if parent and (head is None or head.sha != parent):
             raise Conflict(head.sha if head else ZERO_SHA)
@@ -144,7 +145,7 @@ def adopt(
     Runs in the caller's transaction, which has seen that the ref may move. `made` are the new commits among them.
     """
     _refer(blobs)
-    GitObject.objects.bulk_create(objects, ignore_conflicts=True)
+    _write_objects(repo, list(objects))
     Commit.objects.bulk_create(made, ignore_conflicts=True)
     row = Commit.objects.select_related("author").get(repo=repo, sha=target)
     ref.target = target
@@ -285,7 +286,7 @@ def _record_commit(
     sha, body = gitformat.commit_bytes(tree=tree, parents=parents, author=_signature(author), message=message, at=at)
     draft.add(sha, ObjectKind.COMMIT, body)
     _refer(draft.blobs)
-    GitObject.objects.bulk_create(draft.objects.values(), ignore_conflicts=True)
+    _write_objects(draft.repo, list(draft.objects.values()))
     title, _, rest = message.partition("\n")
     row, _made = Commit.objects.get_or_create(
         repo=draft.repo,
@@ -307,6 +308,21 @@ def _record_commit(
     for listener in _published:
         listener(draft.repo, row, ref)
     return row
+
+
+def _write_objects(repo: Repo, objects: Sequence[GitObject]) -> None:
+    GitObject.objects.bulk_create(objects, ignore_conflicts=True)
+    _mend(repo, objects)
+
+
+def _mend(repo: Repo, objects: Iterable[GitObject]) -> None:
+    """Give rows their large files that were once made of a pointer's text alone: they have the same git id."""
+    large = {row.sha: row for row in objects if row.large_id}
+    broken = list(GitObject.objects.filter(repo=repo, sha__in=large, large=None)) if large else []
+    _refer({str(large[row.sha].large_id) for row in broken})
+    for row in broken:
+        row.large, row.size = large[row.sha].large, large[row.sha].size
+    GitObject.objects.bulk_update(broken, ["large", "size"])
 
 
 def _move_head(draft: _Draft, commit_: Commit, at: datetime) -> None:

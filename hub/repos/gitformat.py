@@ -10,7 +10,7 @@ from dulwich.objects import Commit as GitCommit
 from dulwich.objects import ObjectID, Tree
 
 FILE_MODE, TREE_MODE = 0o100644, 0o040000
-_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
+_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n")
 
 
 @dataclass(frozen=True)

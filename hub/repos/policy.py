@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 
 from django.conf import settings
 
+from hub.repos import gitformat
+
 ALLOWED_SUFFIXES = frozenset(
     ".safetensors .json .jsonl .md .txt .csv .tsv .parquet .yaml .yml .model .tiktoken .jinja .vocab .merges .bpe "
     ".png .jpg .jpeg .gif .webp".split()
@@ -119,11 +121,22 @@ def check_kind(path: str) -> None:
 
 
 def check_candidate(candidate: Candidate) -> None:
-    """Everything that one file must satisfy: path, kind, size, first bytes, then the registered validators."""
+    """Everything that one file must satisfy: path, kind, size, first bytes, then the registered validators.
+
+    The text of an LFS pointer is no file: git gives it the id of the file it stands for, which would then be served
+    as that text.
+    """
     check_path(candidate.path)
     check_kind(candidate.path)
     _check_size(candidate)
-    _check_magic(candidate, candidate.read(0, min(HEAD_BYTES, candidate.size)))
+    head = candidate.read(0, min(HEAD_BYTES, candidate.size))
+    if gitformat.parse_pointer(head):
+        raise Refused(
+            candidate.path,
+            "this is only a pointer, its LFS object was not sent. Run git lfs pull where the file lies, then send it.",
+            code="kind",
+        )
+    _check_magic(candidate, head)
     for validator in _validators:
         validator(candidate)
 

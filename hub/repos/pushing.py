@@ -215,16 +215,16 @@ def _check_file(push: _Push, path: str, sha: str) -> None:
     row = (
         None if kind else GitObject.objects.select_related("large").filter(repo=push.repo, sha=sha, kind="blob").first()
     )
-    if row is not None:
-        data, blob = bytes(row.data), row.large
-    elif kind == "blob":
+    if row is None and kind != "blob":
+        raise BadChange(f"The content of {path[:200]} did not come with the push.")
+    blob = row.large if row else None
+    if blob is None:
+        data = bytes(row.data) if row else data
         blob = _blob_of(push, path, data)
         size = blob.size if blob else len(data)
         push.rows[sha] = GitObject(repo=push.repo, sha=sha, kind=ObjectKind.BLOB, data=data, size=size, large=blob)
         if blob:
             push.blobs.add(blob.sha256)
-    else:
-        raise BadChange(f"The content of {path[:200]} did not come with the push.")
     if blob is None and changes.is_large(path, len(data)):
         raise Refused(
             path,

@@ -1,5 +1,6 @@
 """Repositories are real git objects behind one door; a commit is whole or not at all."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import pytest
 
 from hub.accounts.actor import actor_for
 from hub.repos import history, lifecycle, trees
-from hub.repos.changes import Delete, DeleteFolder, Inline, Put
-from hub.repos.commits import BadChange, Conflict, commit
+from hub.repos.changes import Delete, DeleteFolder, Inline, OnDisk, Put, Stored
+from hub.repos.commits import BadChange, Conflict, commit, commit_merge
 from hub.repos.models import Commit, GitObject, Kind, Ref, Repo
 from hub.repos.policy import Refused
 from hub.review import change_requests
 from hub.rights import Denied
+from hub.store import blobs
+from hub.store.collect import unreferenced
 from hub.store.models import Blob
 from hub.store.verify import verify
 from tests.people import People, make_repo, put
@@ -200,3 +203,40 @@ def test_a_safetensors_whose_header_is_640_bytes_long_is_no_pickle(people: Peopl
     put(people.alice, repo, {"statistics/fisher.safetensors": whole})
     with pytest.raises(Refused, match="pickle"):
         put(people.alice, repo, {"weights.safetensors": b"\x80\x02" + whole[9:]})
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(PNG).hexdigest()}\nsize {len(PNG)}\n"
+
+
+@pytest.mark.parametrize("how", ["inline", "on disk", "stored", "by its attributes", "merged"])
+def test_a_pointer_is_no_file_however_it_comes(people: People, tmp_path: Path, how: str) -> None:
+    repo, text = make_repo(people.alice, "x"), POINTER.encode()
+    put(people.alice, repo, {".gitattributes": b"*.txt filter=lfs\n"} if how == "by its attributes" else {"a.md": b"a"})
+    (tmp_path / "body").write_bytes(text)
+    contents = {"on disk": OnDisk(tmp_path / "body"), "stored": Stored(blobs.store_bytes(text))}
+    wanted = Put("pic.txt", contents.get(how, Inline(text)))
+
+    def send() -> Commit:
+        if how != "merged":
+            return commit(actor=actor_for(people.alice), repo=repo, changes_=[wanted], message="m")
+        head = trees.resolve_commit(repo)
+        return commit_merge(
+            author=None, repo=repo, branch="main", parents=[head.sha], files=trees.flatten(repo, head.tree),
+            message="m", puts=[wanted],
+        )  # fmt: skip
+
+    with pytest.raises(Refused, match="its LFS object was not sent"):
+        send()
+
+
+@pytest.mark.parametrize("path", ["pic.png", "other.png"])
+def test_a_pointer_that_was_taken_for_a_file_becomes_it_when_it_comes(people: People, path: str) -> None:
+    """Older hubs let it in. Sent to the path that has its id already, it changes no tree."""
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"pic.png": PNG})
+    GitObject.objects.filter(repo=repo).exclude(large=None).update(large=None, size=len(POINTER))
+    head = put(people.alice, repo, {path: PNG})
+    file = trees.get_file(repo, head, path)
+    assert (file.size, file.read()) == (len(PNG), PNG)
+    assert not unreferenced().exists()
+    assert not Blob.objects.exclude(unreferenced_since=None).exists()

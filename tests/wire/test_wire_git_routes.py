@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from django.test import Client
 
+from hub.repos import gitformat, trees
 from hub.repos.models import Commit, GitObject, Repo
 from hub.wire.packfile import FLUSH, object_id, packet, write
 from tests.people import make_people, make_repo, put
@@ -113,3 +116,19 @@ def test_crafted_objects(db: None) -> None:
     assert "ok refs/heads/main" in attempt([blob, ("tree", good)], far)
     assert Commit.objects.get(repo=repo).created_at.year < 2200
     assert Client().get("/alice/x/resolve/main/a.txt").content == b"hello\n"
+
+
+def test_a_pointer_taken_for_a_file_long_ago_must_come_with_its_bytes(db: None) -> None:
+    people = make_people()
+    repo, alice = make_repo(people.alice, "x"), as_(people.alice)
+    data = b"\x89PNG" + b"x" * 60
+    pointer = gitformat.pointer(hashlib.sha256(data).hexdigest(), len(data))
+    sha = object_id("blob", pointer)
+    GitObject.objects.create(repo=repo, sha=sha, kind="blob", data=pointer, size=len(pointer))
+    folder = tree(("100644", "a.png", sha))
+    tip = commit_of(object_id("tree", folder))
+    body = command(ZERO, object_id("commit", tip)) + b"".join(write(2, [("tree", folder), ("commit", tip)]))
+    assert "LFS object was not sent" in push(alice, body)[1]
+    put(people.alice, make_repo(people.alice, "other"), {"a.png": data})
+    assert "ok refs/heads/main" in push(alice, body)[1]
+    assert trees.get_file(repo, trees.resolve_commit(repo), "a.png").read() == data
