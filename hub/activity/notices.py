@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from django.conf import settings
@@ -15,6 +16,8 @@ from hub.accounts.actor import Actor, actor_for
 from hub.accounts.models import Account
 from hub.activity.models import Notice, NoticeChoice, NoticeKind
 from hub.repos.models import Repo
+
+log = logging.getLogger(__name__)
 
 SALT = "hub.activity.unsubscribe"
 
@@ -88,7 +91,10 @@ def read_unsubscribe(text: str) -> tuple[Account, str] | None:
 
 
 def send_mail(limit: int = 200) -> int:
-    """Mail what waits; a row is marked in the same transaction that sends it, so two beats send nothing twice."""
+    """Mail what waits; a row is marked in the same transaction that sends it, so two beats send nothing twice.
+
+    What cannot be sent is logged and marked too: it stays in the site, and no mail behind it waits.
+    """
     sent = 0
     keys = Notice.objects.filter(mailed_at=None).order_by("created_at").values_list("pk", flat=True)[:limit]
     for key in list(keys):
@@ -107,11 +113,19 @@ def send_mail(limit: int = 200) -> int:
             readable = row.repo is None or visible.filter(pk=row.repo.pk).exists()
             if not row.account.email or not readable:
                 continue
-            leave = unsubscribe_url(row.account, row.kind)
-            body = f"{row.text}\n\n{settings.PUBLIC_URL}{row.url}\n\n-- \nNo more mail of this kind: {leave}\n"
-            EmailMessage(
-                f"[{settings.SITE_NAME}] {row.text[:120]}", body, settings.DEFAULT_FROM_EMAIL, [row.account.email],
-                headers={"List-Unsubscribe": f"<{leave}>"},
-            ).send(fail_silently=True)  # fmt: skip
-            sent += 1
+            try:
+                _mail_of(row).send()
+            except Exception:
+                log.exception("notice %s could not be mailed", key)
+            else:
+                sent += 1
     return sent
+
+
+def _mail_of(row: Notice) -> EmailMessage:
+    leave, line = unsubscribe_url(row.account, row.kind), " ".join(row.text.split())
+    return EmailMessage(
+        f"[{settings.SITE_NAME}] {line[:120]}",
+        f"{row.text}\n\n{settings.PUBLIC_URL}{row.url}\n\n-- \nNo more mail of this kind: {leave}\n",
+        settings.DEFAULT_FROM_EMAIL, [row.account.email], headers={"List-Unsubscribe": f"<{leave}>"},
+    )  # fmt: skip

@@ -47,7 +47,7 @@ def open_change_request(
         request = ChangeRequest.objects.create(
             repo=repo,
             number=number,
-            title=title.strip()[:200] or "Untitled",
+            title=_one_line(title) or "Untitled",
             author=actor.account,
             state=State.DRAFT if draft else State.OPEN,
             target=full,
@@ -105,6 +105,11 @@ def comment(*, actor: Actor, request: ChangeRequest, text: str) -> Comment:
     return row
 
 
+def _one_line(title: str) -> str:
+    """A title as it stands in lists and in the subject of a mail."""
+    return " ".join(title.split())[:200]
+
+
 def _answered(request: ChangeRequest) -> None:
     """Its author said or sent something: whoever asked a question need not wait for the date."""
     if ChangeRequest.objects.filter(pk=request.pk).exclude(reply_by=None).update(reply_by=None):
@@ -144,7 +149,7 @@ def set_title(*, actor: Actor, request: ChangeRequest, title: str) -> ChangeRequ
     if not may_steer(actor, request):
         raise Denied("Only its author, the repo's writers and maintainers may rename it.")
     with transaction.atomic():
-        before, request.title = request.title, title.strip()[:200] or request.title
+        before, request.title = request.title, _one_line(title) or request.title
         request.save(update_fields=["title"])
         _happened(actor, request, Comment.Kind.TITLE, "", **{"from": before, "to": request.title})
         record(actor.account, "rename_change_request", repo=request.repo, number=request.number)

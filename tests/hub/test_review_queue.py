@@ -13,6 +13,7 @@ from hub.accounts.models import Account, Role, create_person
 from hub.activity import notices
 from hub.activity.models import Notice
 from hub.repos import lifecycle, standing, trees
+from hub.repos.changes import Inline, Put
 from hub.repos.models import Kind, Ref, Repo
 from hub.review import change_requests, checks, conversation, decisions, queue, schedule
 from hub.review.models import AutoRule, ChangeRequest, DelayedRejection, QueueStay, Risk, Sample, State
@@ -248,6 +249,30 @@ def test_mentions_followers_mail_and_unsubscribing(people: People, settings: Any
     Repo.objects.filter(pk=request.repo_id).update(private=True)
     assert not notices.notices_of(people.actor("alice")).exists()
     assert notices.notices_of(people.actor("charlie")).exists()
+
+
+def test_a_title_of_two_lines_is_one_line_and_mail_goes_out(people: People) -> None:
+    repo = make_repo(people.charlie, "x")
+    put(people.charlie, repo, {"a.txt": b"1"})
+    changes = [Put("a.txt", Inline(b"2"))]
+    request, made = change_requests.propose(
+        actor=people.actor("bob"), repo=repo, changes_=changes, title="Better\r\nand \x0b faster \u2028now\n"
+    )
+    assert (request.title, made.title.strip()) == ("Better and faster now", "Better")
+    change_requests.set_title(actor=people.actor("bob"), request=request, title="Best\nof all")
+    assert request.title == "Best of all"
+    Notice.objects.update(text="Written\nbefore")  # as earlier versions did
+    assert notices.send_mail() == len(mail.outbox) == 1
+    assert mail.outbox[0].subject.endswith("] Written before")
+
+
+def test_a_notice_that_cannot_be_mailed_stops_no_other(people: People, caplog: Any) -> None:
+    for person in (people.alice, people.bob):
+        notices.tell([person], "mention", f"To {person.name}", "/")
+    Account.objects.filter(pk=people.alice.pk).update(email="alice@example.org\nX: y")
+    assert notices.send_mail() == 1
+    assert [message.to for message in mail.outbox] == [["bob@example.org"]]
+    assert "could not be mailed" in caplog.text and not Notice.objects.filter(mailed_at=None).exists()
 
 
 def test_reactions(people: People) -> None:
