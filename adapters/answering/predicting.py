@@ -183,15 +183,22 @@ class Predictor:
         weights: list[float] = []
         names: list[str] = []
         residents = self.speaker.residents
+        why = "None of the specialists chosen can be run."
         for choice in choices:
             candidate = routed.candidates[choice.name]
-            same = residents.base_of(candidate.repo, candidate.sha, actor) == (home.repo, home.sha)
-            name = residents.adapter(home, candidate.repo, candidate.sha) if same else None
+            try:
+                same = residents.base_of(candidate.repo, candidate.sha, actor) == (home.repo, home.sha)
+                name = residents.adapter(home, candidate.repo, candidate.sha) if same else None
+            except (CannotAnswer, RuntimeFault) as error:  # the others still can be blended
+                why = str(error)
+                continue
             files = home.files[name] if name is not None else None
             if files is not None and (not parts or files.labels == parts[0].labels):
                 parts.append(files)
                 weights.append(choice.share)
                 names.append(candidate.repo.full_name)
+        if not parts:
+            return {"repo": routed.candidates[choices[0].name].repo.full_name, "error": why}
         total = sum(weights)
         shares = [weight / total for weight in weights]
         told = {
@@ -200,7 +207,8 @@ class Predictor:
         }
         try:
             made = blend(parts, shares)
-            home.mixed.add("blend", made)
+            if not home.mixed.add("blend", made):
+                raise RuntimeFault("These specialists cannot be averaged on their base. Use one of them.")
             try:
                 logits = home.mixed.logits([text], ["blend"])[0]
             finally:

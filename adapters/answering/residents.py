@@ -42,6 +42,13 @@ class Resident:
             self._neutral[name] = self.mixed.logits(list(NEUTRAL), [name] * len(NEUTRAL))
         return self._neutral[name]
 
+    def run_singly(self, name: str) -> None:
+        """Take an adapter out of the mixed batches, to be run one at a time from now on. Raises RuntimeFault."""
+        if name in self.mixed:
+            self.mixed.remove(name)
+            self._neutral.pop(name, None)
+            self.runtime.attach_files(name, self.files[name])
+
     def drop_oldest(self) -> None:
         """Forget the adapter not used longest."""
         name, _files = self.files.popitem(last=False)

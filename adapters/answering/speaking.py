@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from adapters.answering.line import CannotAnswer
 from adapters.answering.residents import ADAPTERS, Resident, Residents
 from adapters.routing.declaration import log_softmax
 from adapters.routing.surest import sureness
+from adapters.runtime.bases import first_line
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.generating import generate
 from adapters.runtime.likelihood import DEFAULT_TEMPLATE, prompt_of
 from hub.accounts.actor import Actor
 from hub.repos.models import Repo
+
+log = logging.getLogger(__name__)
 
 SHOWN_LABELS = 5
 SHORT_ANSWER = 64
@@ -92,28 +96,49 @@ class Speaker:
     def _on(
         self, home: Resident, asked: list[tuple[int, str | None]], wishes: list[Wish], sure: bool
     ) -> list[tuple[int, dict[str, Any]]]:
-        found: list[tuple[int, dict[str, Any]]] = []
-        mixed = [(place, name) for place, name in asked if name is not None and name in home.mixed]
         with home.lock:
-            if mixed:
-                rows = home.mixed.logits([wishes[place].text for place, _ in mixed], [name for _, name in mixed])
-                for (place, name), logits in zip(mixed, rows, strict=True):
-                    more = {"sure": round(float(sureness([logits], home.neutral(name))[0]), 2)} if sure else {}
-                    found.append((place, labelled(logits, home.mixed.labels(name)) | more))
+            mixed = [(place, name) for place, name in asked if name is not None and name in home.mixed]
+            found = self._mixed(home, mixed, wishes, sure)
+            done = {place for place, _ in found}
             singly: dict[str | None, list[int]] = defaultdict(list)
             for place, single in asked:
-                if single is None or single not in home.mixed:
+                if place not in done:
                     singly[single].append(place)
             for single, places in singly.items():
                 found += self._one(home, single, places, wishes)
         return found
 
+    def _mixed(
+        self, home: Resident, asked: list[tuple[int, str]], wishes: list[Wish], sure: bool
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """What mixed batches say. A specialist that breaks its batch is left out, to be run one at a time."""
+        if not asked:
+            return []
+        names = sorted({name for _, name in asked})
+        try:
+            rows = home.mixed.logits([wishes[place].text for place, _ in asked], [name for _, name in asked])
+            return [
+                (
+                    place,
+                    labelled(logits, home.mixed.labels(name))
+                    | ({"sure": round(float(sureness([logits], home.neutral(name))[0]), 2)} if sure else {}),
+                )
+                for (place, name), logits in zip(asked, rows, strict=True)
+            ]
+        except (RuntimeFault, RuntimeError) as error:
+            if len(names) == 1:
+                log.warning("%s cannot be run in mixed batches: %s", names[0], error)
+                home.run_singly(names[0])
+                return []
+        each = [[one for one in asked if one[1] == name] for name in names]
+        return [found for part in each for found in self._mixed(home, part, wishes, sure)]
+
     def _one(
         self, home: Resident, name: str | None, places: list[int], wishes: list[Wish]
     ) -> list[tuple[int, dict[str, Any]]]:
         texts, runtime = [wishes[place].text for place in places], home.runtime
-        labels = runtime.labels(name) if name is not None else None
         try:
+            labels = runtime.labels(name) if name is not None else None
             if runtime.task == "classify":
                 if name is None:
                     raise RuntimeFault(f"{home.repo.full_name} is an encoder without a head; ask one of its adapters.")
@@ -126,6 +151,10 @@ class Speaker:
                 return [(place, {"text": self._short(home, name, wishes[place].text)}) for place in places]
         except RuntimeFault as error:
             return [(place, {"error": str(error)}) for place in places]
+        except RuntimeError as error:
+            log.exception("%s failed on %s", name, home.repo.full_name)
+            said = f"This specialist failed on its base: {first_line(error)}"
+            return [(place, {"error": said}) for place in places]
         return [(place, labelled(row, labels)) for place, row in zip(places, rows, strict=True)]
 
     def _short(self, home: Resident, name: str | None, text: str) -> str:

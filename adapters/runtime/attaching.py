@@ -116,6 +116,8 @@ class Attachments:
                 self._bodies[kind].delete_adapter(key)
             raise RuntimeFault(f"The adapter does not fit this base: {first_line(error)}") from error
         if unexpected:
+            if kind in self._bodies:
+                body.delete_adapter(key)
             raise RuntimeFault(f"The adapter does not fit this base: no place for {unexpected[0]}.")
         self._bodies[kind] = body.eval()
         return body
@@ -158,7 +160,9 @@ class Attachments:
             if not where:
                 raise RuntimeFault(f"The base has no parameter {name.removeprefix(PREFIX)} for the adapter to replace.")
             old = parameters[where].shape
-            if tensor.shape[1:] != old[1:]:
+            rows = replaced[f"{module}.weight"].shape[:1] if f"{module}.weight" in replaced else old[:1]
+            # A head may have other outputs than the base's, its bias as many as its weight has rows.
+            if tensor.ndim != len(old) or (tensor.shape != rows if leaf == "bias" else tensor.shape[1:] != old[1:]):
                 raise RuntimeFault(
                     f"{name.removeprefix(PREFIX)} has shape {tuple(tensor.shape)}, but the base needs {tuple(old)}."
                 )

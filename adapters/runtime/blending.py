@@ -24,6 +24,8 @@ def blend(parts: Sequence[AdapterFiles], weights: Sequence[float]) -> AdapterFil
         raise RuntimeFault(
             "These adapters have different labels, so their weights cannot be averaged. Use one of them."
         )
+    if any(len({part.replaced[name].shape for part in parts}) > 1 for name in parts[0].replaced):
+        raise RuntimeFault("These adapters have heads of different sizes, so they cannot be averaged. Use one of them.")
     downs: dict[str, list[torch.Tensor]] = {}
     ups: dict[str, list[torch.Tensor]] = {}
     for part, weight in zip(parts, weights, strict=True):

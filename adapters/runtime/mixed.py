@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import Linear
 from torch.nn.functional import linear, pad
 
 from adapters.runtime.adapter_files import PIECES, PREFIX, AdapterFiles
@@ -45,7 +47,10 @@ class MixedBatches:
         return name in self._known
 
     def add(self, name: str, files: AdapterFiles) -> bool:
-        """Take an adapter into mixed batches; False when only the slower way (one adapter a batch) can run it."""
+        """Take an adapter into mixed batches; False when only the slower way (one adapter a batch) can run it.
+
+        One that does not fit the base is not taken either: the slower way says what is wrong with it.
+        """
         plain = _plain(files, self.runtime)
         if plain is not None:
             self._known[name] = plain
@@ -83,18 +88,13 @@ class MixedBatches:
         model, _ = self.runtime.model()
         modules = dict(model.named_modules())
         fed: list[torch.Tensor] = []
-        hooks = [modules[module].register_forward_hook(_adding(*pair, which)) for module, pair in stack.items()]
-        hooks.append(
-            next(modules[name] for name in HEADS if name in modules).register_forward_pre_hook(
-                lambda _module, inputs: fed.append(inputs[0])
-            )
-        )
         batch = encode(self.runtime.tokenizer, texts, None, self.runtime.max_length)
-        try:
+        with ExitStack() as hooks:  # whatever happens, nobody's update stays on the shared base
+            for module, pair in stack.items():
+                hooks.callback(modules[module].register_forward_hook(_adding(*pair, which)).remove)
+            head = modules[_head_of(model)]
+            hooks.callback(head.register_forward_pre_hook(lambda _module, inputs: fed.append(inputs[0])).remove)
             model(**{name: tensor.to(self.runtime.device) for name, tensor in batch.items()})
-        finally:
-            for hook in hooks:
-                hook.remove()
         if not fed or fed[0].dim() != 2:
             raise RuntimeFault("This base's head does not read one vector a text. Run its adapters one at a time.")
         return fed[0]
@@ -126,6 +126,8 @@ def _adding(down: torch.Tensor, up: torch.Tensor, which: torch.Tensor) -> Any:
 
     def hook(_module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         values = inputs[0] if inputs[0].dim() == 3 else inputs[0].unsqueeze(1)  # a pooler reads one vector a row
+        if len(values) != len(which):  # DeBERTa feeds its table of positions, which belongs to no row
+            raise RuntimeFault("A module of this base reads other things than rows. Run its adapters one at a time.")
         return output + torch.bmm(torch.bmm(values, a), b).reshape(output.shape)
 
     return hook
@@ -142,18 +144,41 @@ def _plain(files: AdapterFiles, runtime: Runtime) -> _Plain | None:
         if piece not in (".lora_A", ".lora_B"):
             return None
         factors.setdefault(name[len(PREFIX) : name.index(piece)], {})[piece] = tensor.float().to(runtime.device)
-    endings = tuple(f".{name}.weight" for name in HEADS)
-    heads = [name for name in files.replaced if name.endswith(endings)]
-    kept = {name for head in heads for name in (head, head.removesuffix("weight") + "bias")}
-    if len(heads) != 1 or set(files.replaced) - kept or any(len(pair) != 2 for pair in factors.values()):
-        return None
-    bias = files.replaced.get(heads[0].removesuffix("weight") + "bias")
+    model, _ = runtime.model()
     place = runtime.device
-    head = files.replaced[heads[0]].to(place), bias.to(place) if bias is not None else None
+    replaced = {name.removeprefix(PREFIX): tensor.to(place) for name, tensor in files.replaced.items()}
+    at = _head_of(model)
+    weight, bias = replaced.pop(f"{at}.weight", None), replaced.pop(f"{at}.bias", None)
+    if weight is None or replaced or any(len(pair) != 2 for pair in factors.values()):
+        return None
+    modules = dict(model.named_modules())
+    if not _head_fits(modules[at], weight, bias) or not all(
+        module != at and _fits(modules.get(module), pair[".lora_A"], pair[".lora_B"])
+        for module, pair in factors.items()
+    ):
+        return None
     scaled = {}
     for module, pair in factors.items():
         rank = pair[".lora_A"].shape[0]
         alpha = config.alpha_pattern.get("^" + re.escape(module), config.lora_alpha)
         scaling = alpha / rank**0.5 if config.use_rslora else alpha / rank
         scaled[module] = (pair[".lora_A"], pair[".lora_B"] * scaling)
-    return _Plain(scaled, head, files.labels)
+    return _Plain(scaled, (weight, bias), files.labels)
+
+
+def _head_of(model: Any) -> str:
+    """Where the base has its head; "" when not at a place known here."""
+    return next((name for name in HEADS if isinstance(getattr(model, name, None), Linear)), "")
+
+
+def _head_fits(module: Any, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    if weight.dim() != 2 or not len(weight) or not isinstance(module, Linear):
+        return False
+    return weight.shape[1] == module.in_features and (bias is None or bias.shape == weight.shape[:1])
+
+
+def _fits(module: Any, down: torch.Tensor, up: torch.Tensor) -> bool:
+    """Whether (r, in) and (out, r) belong to a linear module of the base; None: the base has no such module."""
+    if not isinstance(module, Linear) or down.dim() != 2 or up.dim() != 2:
+        return False
+    return (down.shape[1], up.shape[0], up.shape[1]) == (module.in_features, module.out_features, down.shape[0])

@@ -1,5 +1,6 @@
 """Mixed batches, blended adapters and generation, against peft and transformers doing one at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from adapters.runtime.mixed import MixedBatches
 from adapters.runtime.runtime import Runtime
 from merges.training.settings import Settings
 from merges.training.teach import teach
-from tests.pure.tiny_models import opinions, write_causal, write_encoder
+from tests.pure.tiny_models import opinions, write_causal, write_deberta, write_encoder
 
 QUICK = Settings(rank=4, epochs=1, batch_size=16, learning_rate=1e-2, max_length=24, patience=0)
 TEXTS = [row.text for row in opinions(10)]
@@ -33,8 +34,6 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "vectors": {"method": "ia3"},
     }
     for name, changes in ways.items():
-        from dataclasses import replace
-
         teach(base, opinions(32), replace(QUICK, **changes), place / name)
     return {"base": base, **{name: place / name for name in ways}}
 
@@ -56,6 +55,63 @@ def test_a_mixed_batch_equals_one_adapter_at_a_time(taught: dict[str, Path]) -> 
         mixed.logits(TEXTS[:1], ["two"])
     bare = Runtime(taught["base"], max_length=32).features(TEXTS[:2])
     assert runtime.features(TEXTS[:2]) == pytest.approx(bare, abs=1e-6), "no hook is left behind"
+
+
+def misfits(fitting: AdapterFiles) -> dict[str, AdapterFiles]:
+    """Adapters like a fitting one, each wrong in one way."""
+    name = next(name for name in fitting.tensors if name.endswith("lora_A.weight"))
+    partner, head = name.replace("lora_A", "lora_B"), "base_model.model.classifier.weight"
+    down, up, weight = fitting.tensors[name], fitting.tensors[partner], fitting.replaced[head]
+    elsewhere = {
+        each.replace("layer.1.", "layer.9."): tensor for each, tensor in fitting.tensors.items()
+    }  # the first layer's modules are there, the second's are not
+    return {
+        "module": replace(fitting, tensors=elsewhere),
+        "inputs": replace(fitting, tensors=fitting.tensors | {name: down[:, :-1].contiguous()}),
+        "outputs": replace(fitting, tensors=fitting.tensors | {partner: up[:-1].contiguous()}),
+        "rank": replace(fitting, tensors=fitting.tensors | {partner: up[:, :-1].contiguous()}),
+        "head": replace(fitting, replaced=fitting.replaced | {head: weight[:, :-1].contiguous()}),
+        "bias": replace(fitting, replaced=fitting.replaced | {head.replace("weight", "bias"): torch.zeros(7)}),
+    }
+
+
+def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(taught: dict[str, Path]) -> None:
+    runtime = Runtime(taught["base"], max_length=32)
+    mixed = MixedBatches(runtime)
+    fitting = read_adapter(taught["one"])
+    assert mixed.add("one", fitting)
+    before = mixed.logits(TEXTS, ["one"] * len(TEXTS))
+    for name, files in misfits(fitting).items():
+        assert not mixed.add(name, files), name
+        with pytest.raises(RuntimeFault):
+            runtime.attach_files(name, files)
+        assert name not in mixed and name not in runtime.adapters
+    after = mixed.logits(TEXTS, ["one"] * len(TEXTS))
+    assert np.array_equal(np.stack(before), np.stack(after)), "nobody else's answers change"
+    runtime.attach_files("one", fitting)  # nor is anything of theirs left among the attached
+    assert runtime.logits(TEXTS, "one") == pytest.approx(np.stack(after), abs=2e-5, rel=1e-4)
+
+
+def test_a_broken_call_leaves_no_update_on_the_base(taught: dict[str, Path]) -> None:
+    runtime = Runtime(taught["base"], max_length=32)
+    mixed = MixedBatches(runtime)
+    assert mixed.add("one", read_adapter(taught["one"]))
+    bare = runtime.features(TEXTS[:2])
+    model, _ = runtime.model()
+    hook = model.classifier.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        mixed.logits(TEXTS[:2], ["one"] * 2)
+    hook.remove()
+    assert np.array_equal(runtime.features(TEXTS[:2]), bare)
+
+
+def test_a_base_whose_modules_read_other_things_than_rows_says_so(tmp_path: Path) -> None:
+    base = write_deberta(tmp_path / "base")
+    teach(base, opinions(16), replace(QUICK, target_modules=("query_proj",)), tmp_path / "one")
+    mixed = MixedBatches(Runtime(base, max_length=32))
+    assert mixed.add("one", read_adapter(tmp_path / "one"))
+    with pytest.raises(RuntimeFault, match="one at a time"):
+        mixed.logits(TEXTS[:2], ["one"] * 2)
 
 
 def dense(files: AdapterFiles) -> dict[str, torch.Tensor]:

@@ -13,6 +13,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertConfig,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -50,6 +52,19 @@ def write_encoder(folder: Path, seed: int = 0) -> Path:
     BertModel(config).save_pretrained(folder)
     write_tokenizer(folder)
     assert json.loads((folder / "config.json").read_text())["architectures"] == ["BertModel"]
+    return folder
+
+
+def write_deberta(folder: Path, seed: int = 0) -> Path:
+    """An encoder whose query and key modules also read a table of relative positions, once for the whole batch."""
+    torch.manual_seed(seed)
+    config = DebertaV2Config(
+        vocab_size=len(WORDS) + 4, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48,
+        max_position_embeddings=64, relative_attention=True, share_att_key=True, pos_att_type=["c2p", "p2c"],
+        position_buckets=8, type_vocab_size=0,
+    )  # fmt: skip
+    DebertaV2Model(config).save_pretrained(folder)
+    write_tokenizer(folder)
     return folder
 
 
