@@ -23,7 +23,10 @@ class Mismatch:
 
 
 def fits_base(config: PeftConfig, header: Header, roles: Iterable[WeightRole], base: Header | None) -> Finding:
-    """The finding `fits_base`: warns when the base is not known, fails on the first module that does not fit."""
+    """The finding `fits_base`: warns when the base is not known, fails on the first module that does not fit.
+
+    Two modules that are one tensor of the base do not fit either: each was taught for a layer of its own.
+    """
     if base is None:
         named = f"The base {config.base_model[:100]} is" if config.base_model else "No base is named, or it is"
         return Finding("fits_base", "warn", f"{named} not on this hub, so the shapes could not be compared.")
@@ -33,6 +36,8 @@ def fits_base(config: PeftConfig, header: Header, roles: Iterable[WeightRole], b
     missing: list[str] = []
     mismatches: list[Mismatch] = []
     modules: set[str] = set()
+    owners: dict[str, str] = {}
+    shared: list[tuple[str, str, str]] = []
     for role in roles:
         if role.part not in _EXPECTED_AXES:
             continue
@@ -41,9 +46,15 @@ def fits_base(config: PeftConfig, header: Header, roles: Iterable[WeightRole], b
         if weight is None:
             missing.append(role.module)
             continue
+        if role.part != "base_copy" and (owner := owners.setdefault(weight.name, role.module)) != role.module:
+            shared.append((*sorted((owner, role.module)), weight.name))  # type: ignore[arg-type]
         shape = header.tensors[role.name].shape
         if not _agrees(role.part, shape, weight, config):
             mismatches.append(Mismatch(role.module, role.name, shape, weight.shape))
+    if shared and not missing and not mismatches:
+        one, other, name = min(shared)
+        words = f"The base has only {name} for both {one} and {other}, so the adapter was made for another base."
+        return Finding("fits_base", "fail", words, {"modules": len(modules), "tensor": name, "shared": [one, other]})
     return _verdict(len(modules), sorted(set(missing)), mismatches)
 
 

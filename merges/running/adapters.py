@@ -132,6 +132,14 @@ class Adapter:
         """The shape in which peft stores the vector of an IA3 or bias site."""
         return self._info(site, "ia3_l" if site.kind == "ia3" else "lora_bias").shape
 
+    def scales_outputs(self, site: Site) -> bool:
+        """IA3: whether the vector scales the layer's outputs (and its bias) rather than its inputs.
+
+        peft stores those of a linear layer as (outputs, 1) or (1, inputs); a convolution's alike, so its name decides.
+        """
+        shape = self.vector_shape(site)
+        return not self.config.is_feedforward(site.module) if len(shape) > 2 else shape[0] != 1
+
     def delta(self, site: Site) -> Delta:
         """The update at one place, float32.
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from adapters.formats.modules import BaseIndex
 from merges.methods import Layer, Source
-from merges.methods.deltas import Delta, LowRank, blocks, zero
+from merges.methods.deltas import Array, Delta, LowRank, blocks, zero
 from merges.methods.scratch import borrowed
 from merges.recipes import Problem, Recipe, RecipeError, lint, to_yaml
 from merges.running.adapters import Adapter, LocalAdapter, Site, read_adapter
@@ -99,7 +99,7 @@ class _Work:
     recipe: Recipe
     ground: Checkpoint
     inputs: list[Input]
-    sites: list[dict[str, list[Site]]] = field(default_factory=list)
+    sites: list[dict[str, Site]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         index = BaseIndex(self.ground.header)
@@ -160,8 +160,8 @@ class _Work:
             own = item.own_name(name)
             assert own is not None
             return Difference(Rows(item, own), base)
-        sites = self.sites[position].get(name, [])
-        return _adapter_delta(item, sites[0], base, name) if sites else zero(base.shape)
+        site = self.sites[position].get(name)
+        return _adapter_delta(item, site, base, name) if site else zero(base.shape)
 
 
 def _unlike(ground: Checkpoint, item: Checkpoint) -> str | None:
@@ -177,20 +177,27 @@ def _unlike(ground: Checkpoint, item: Checkpoint) -> str | None:
     return f"{item.name} also has {strange[0]}, which {ground.name} does not have." if strange else None
 
 
-def _sites_by_tensor(adapter: Adapter, index: BaseIndex, ground: Checkpoint) -> dict[str, list[Site]]:
-    """The base's tensors that an adapter changes. Raises RecipeError for a module the base does not have."""
-    result: dict[str, list[Site]] = {}
-    for site in adapter.sites:
+def _sites_by_tensor(adapter: Adapter, index: BaseIndex, ground: Checkpoint) -> dict[str, Site]:
+    """The base's tensors that an adapter changes.
+
+    Raises RecipeError for a module the base does not have, and for two modules that are one tensor there (an encoder's
+    and a decoder's layer on a base that holds only the encoder): each was taught for a layer of its own.
+    """
+    result: dict[str, Site] = {}
+    for site in sorted(adapter.sites):
         weight = index.weight(site.module)
         if weight is None:
             message = f"{adapter.name} adapts {site.module}, which {ground.name} does not have."
             raise RecipeError([Problem("inputs", "error", message)])
         bias = f"{weight.name.removesuffix('weight')}bias"
-        if site.kind != "bias":
-            result.setdefault(weight.name, []).append(site)
-        scales_outputs = site.kind == "ia3" and adapter.vector_shape(site)[0] != 1
-        if (site.kind == "bias" or scales_outputs) and bias in ground.holder:
-            result.setdefault(bias, []).append(site)
+        changed = [] if site.kind == "bias" else [weight.name]
+        if (site.kind == "bias" or (site.kind == "ia3" and adapter.scales_outputs(site))) and bias in ground.holder:
+            changed.append(bias)
+        for name in changed:
+            if (first := result.setdefault(name, site)) != site:
+                both = f"{adapter.name} adapts {first.module} and {site.module}"
+                message = f"{both}, but {ground.name} has only {name} for both. It was made for another base."
+                raise RecipeError([Problem("inputs", "error", message)])
     return result
 
 
@@ -198,8 +205,7 @@ def _adapter_delta(adapter: Adapter, site: Site, base: Rows, name: str) -> Delta
     """ΔW in the shape of the base's tensor. Raises RecipeError if it has another one."""
     delta: Delta = adapter.delta(site)
     if site.kind == "ia3":
-        along_rows = adapter.vector_shape(site)[0] != 1 and name.endswith("weight")
-        return Scaled(base, delta.rows(slice(None)).ravel(), along_rows != adapter.config.fan_in_fan_out)
+        return _scaled(adapter, site, delta.rows(slice(None)).ravel(), base, name)
     turned = site.kind == "embedding" or (site.kind == "linear" and adapter.config.fan_in_fan_out)
     if turned and isinstance(delta, LowRank):
         delta = LowRank(delta.right.T, delta.left.T)
@@ -207,6 +213,16 @@ def _adapter_delta(adapter: Adapter, site: Site, base: Rows, name: str) -> Delta
         message = f"{adapter.name} changes {name} as {list(delta.shape)}, but the base has {list(base.shape)}."
         raise RecipeError([Problem("inputs", "error", message)])
     return delta
+
+
+def _scaled(adapter: Adapter, site: Site, offset: Array, base: Rows, name: str) -> Scaled:
+    """θ₀ ⊙ (l − 1): l along a weight's outputs or inputs, whichever axis they are; a bias, one row, as a whole."""
+    along_rows = name.endswith("weight") and adapter.scales_outputs(site) != adapter.config.fan_in_fan_out
+    values = base.shape[0] if along_rows else base.shape[1]
+    if offset.size != values:
+        message = f"{adapter.name} scales {name} by {offset.size} numbers, but the base has {values} there."
+        raise RecipeError([Problem("inputs", "error", message)])
+    return Scaled(base, offset, along_rows)
 
 
 def _stream(work: _Work, result: WholeResult, journal: Journal, names: Sequence[str], progress: Progress) -> None:

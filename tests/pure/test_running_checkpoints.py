@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration
 
+from adapters.formats.inspect import inspect_adapter
+from adapters.formats.safetensors_header import read_header
 from merges.recipes import RecipeError, parse
 from merges.running import Cancelled, LocalAdapter, MergeReport, run
 from tests.pure.test_running_peft import KINDS, answers, base_of, expected, save_random
@@ -235,6 +239,36 @@ def test_what_does_not_fit_is_said(lab: tuple[Path, dict[str, Path]], tmp_path: 
     with pytest.raises(RecipeError, match="not a checkpoint"):
         merge(base, tunes, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_two_modules_that_are_one_tensor_of_the_base_are_refused(tmp_path: Path) -> None:
+    """An adapter of T5's encoder and decoder on a base that holds only the encoder: which half to take is no choice."""
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 1, "vocab_size": 40}
+    T5EncoderModel(T5Config(**sizes)).save_pretrained(tmp_path / "base")
+    for name in ("one", "two"):
+        model = T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0))
+        adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["SelfAttention.q"], init_lora_weights=False))
+        adapted.peft_config["default"].base_model_name_or_path = "acme/tiny"
+        adapted.save_pretrained(str(tmp_path / name))
+    with pytest.raises(RecipeError, match=r"decoder\S*q and encoder\S*q, but acme/tiny has only encoder\S*q.weight"):
+        merge(tmp_path / "base", {"a/one": tmp_path / "one", "a/two": tmp_path / "two"}, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+    config = (tmp_path / "one" / "adapter_config.json").read_bytes()
+    weights, header = tmp_path / "one" / "adapter_model.safetensors", tmp_path / "base" / "model.safetensors"
+    finding = inspect_adapter(config, weights, read_header(header)).finding("fits_base")
+    assert finding.verdict == "fail"
+    assert "for both decoder" in finding.summary
+
+
+def test_a_vector_of_the_wrong_length_is_said(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base", "ia3 turned")
+    for seed, name in enumerate(("one", "two")):
+        save_random("ia3 turned", tmp_path / name, seed)
+        weights = tmp_path / name / "adapter_model.safetensors"
+        tensors = {key: value[:-1] if "c_attn" in key else value for key, value in load_file(weights).items()}
+        save_file({key: value.contiguous() for key, value in tensors.items()}, weights)
+    with pytest.raises(RecipeError, match=r"c_attn\S* by 47 numbers, but the base has 48"):
+        merge(base, {"a/one": tmp_path / "one", "a/two": tmp_path / "two"}, tmp_path / "out")
 
 
 def test_tied_heads_are_taken_once(tmp_path: Path) -> None:

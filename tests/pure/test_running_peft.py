@@ -32,25 +32,33 @@ KINDS = {
         target_modules=["key", "value", "intermediate.dense", "output.dense"],
         feedforward_modules=["output.dense"],
     ),
+    "ia3 turned": IA3Config(
+        target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True
+    ),
 }
+TURNED = ("fan_in_fan_out", "ia3 turned")
 
 
 def base_of(kind: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    if kind == "fan_in_fan_out":
-        config = GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=40, n_positions=16, initializer_range=0.3)
-        return GPT2LMHeadModel(config).eval()
-    return BertModel(
-        BertConfig(
+    sizes = {"vocab_size": 40, "initializer_range": 0.3}
+    model: torch.nn.Module
+    if kind in TURNED:
+        model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=16, **sizes))
+    else:
+        config = BertConfig(
             hidden_size=16,
             num_hidden_layers=2,
             num_attention_heads=2,
             intermediate_size=24,
-            vocab_size=40,
             max_position_embeddings=16,
-            initializer_range=0.3,
+            **sizes,
         )
-    ).eval()
+        model = BertModel(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
 
 
 def save_random(kind: str, folder: Path, seed: int) -> None:
