@@ -20,7 +20,7 @@ from merges.pages.curves import accuracy_drawing, loss_drawing
 from merges.pages.jobs import shown as shown_job
 from merges.pages.merging import number
 from merges.pages.shared import actor_of, attempt, signed_in
-from merges.training.settings import TITLES, Settings
+from merges.training.settings import TITLES, Settings, title_of
 from merges.work.teaching import asking, comparing, preview, showing
 
 NUMBERS = (
@@ -79,7 +79,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
     row, actor = _or_404(request, pk), actor_of(request)
     earlier = showing.before(actor, row)
     score, base_score = showing.score_of(row), showing.base_score_of(row)
-    settings = Settings.from_dict(row.settings)
+    settings = Settings.from_dict(row.report.get("settings") or row.settings)
     made = Commit.objects.filter(repo=row.repo, sha=row.result_sha).first() if row.result_sha else None
     inspection = Inspection.objects.filter(repo=row.repo, sha=row.result_sha).first() if made else None
     job = row.job
@@ -89,7 +89,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
         _curve(row)
         | {
             "row": row, "start": showing.shown_start(actor, row), "earlier": earlier, "settings": settings,
-            "epochs": settings.passes(row.examples), "method": TITLES.get(settings.method, settings.method),
+            "epochs": settings.passes(row.examples), "method": title_of(settings),
             "score": score, "base_score": base_score,
             "judging": showing.judging_of(row) if not score else None,
             "change": _change(score, showing.score_of(earlier) if earlier else None),

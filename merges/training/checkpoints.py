@@ -35,12 +35,14 @@ class Standing:
 class Checkpoint:
     """A whole training: whose it is, the curves of finished folds, and the descent that was going on.
 
-    `seconds` are those spent before, `batch_size` the one in use (it may have been made smaller for lack of memory).
+    `seconds` are those spent before, `batch_size` the one in use (it may have been made smaller for lack of memory),
+    `evened` the layers that were made to attend evenly before it all.
     """
 
     of: str
     batch_size: int
     seconds: float = 0.0
+    evened: int = 0
     folds: list[list[CurvePoint]] = field(default_factory=list)
     standing: Standing | None = None
 
@@ -48,7 +50,7 @@ class Checkpoint:
         """One safetensors file."""
         tensors: dict[str, torch.Tensor] = {}
         story: dict[str, Any] = {
-            "of": self.of, "batch_size": self.batch_size, "seconds": self.seconds,
+            "of": self.of, "batch_size": self.batch_size, "seconds": self.seconds, "evened": self.evened,
             "folds": [[asdict(point) for point in curve] for curve in self.folds], "standing": None,
         }  # fmt: skip
         if self.standing is not None:
@@ -76,7 +78,8 @@ def read_checkpoint(data: bytes | None, of: str) -> Checkpoint | None:
         story = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["story"])
         if story["of"] != of:
             return None
-        made = Checkpoint(of, int(story["batch_size"]), float(story["seconds"]), [_points(c) for c in story["folds"]])
+        made = Checkpoint(of, int(story["batch_size"]), float(story["seconds"]), int(story["evened"]))
+        made.folds = [_points(curve) for curve in story["folds"]]
         if story["standing"]:
             made.standing = _standing(story["standing"], tensors)
     except (SafetensorError, ValueError, KeyError, TypeError):

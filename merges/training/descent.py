@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -70,7 +71,7 @@ def descend(
             at.step += 1
             walk.progress(at.step, total, _note(walk, at, epoch, epochs, losses[-1]))
         with precise():
-            score, share = learner.validate() if walk.validated else (None, None)
+            score, share = _validated(learner, walk, at)
         point = CurvePoint(at.step, epoch, sum(losses) / len(losses), score, share, walk.fold)
         at.curve.append(point)
         at.epoch = epoch
@@ -102,9 +103,18 @@ def _judge_the_start(
         losses = [
             float(learner.loss(rows[start : start + settings.batch_size])) for start in rows[:: settings.batch_size]
         ]
-        score, share = learner.validate() if walk.validated else (None, None)
-    at.best = CurvePoint(0, 0, sum(losses) / len(losses), score, share, walk.fold)
+        loss = _number(sum(losses) / len(losses), at)
+        score, share = _validated(learner, walk, at)
+    at.best = CurvePoint(0, 0, loss, score, share, walk.fold)
     at.curve.append(at.best)
+
+
+def _validated(learner: Learner, walk: Walk, at: Standing) -> tuple[float | None, float | None]:
+    """(loss, share right) on validation, if it decides. Raises TrainingFault when the loss is no number."""
+    if not walk.validated:
+        return None, None
+    loss, share = learner.validate()
+    return _number(loss, at, "validation loss"), share
 
 
 def _back(learner: Learner, rows: list[int], precise: Callable[[], AbstractContextManager[Any]], at: Standing) -> float:
@@ -113,7 +123,7 @@ def _back(learner: Learner, rows: list[int], precise: Callable[[], AbstractConte
     for part in learner.parts(rows):
         with precise():
             loss = learner.loss(part) * (len(part) / len(rows))
-        whole += _finite(loss, at)
+        whole += _number(float(loss.detach()), at)
         loss.backward()
     return whole
 
@@ -184,11 +194,15 @@ def _better(point: CurvePoint, best: CurvePoint) -> bool:
     return point.validation_loss < best.validation_loss
 
 
-def _finite(loss: torch.Tensor, at: Standing) -> float:
-    value = float(loss.detach())
-    if not torch.isfinite(loss.detach()):
+def _number(value: float, at: Standing, what: str = "loss") -> float:
+    """The value. Raises TrainingFault with the curve so far when it is not finite."""
+    if math.isfinite(value):
+        return value
+    if not at.step:
         raise TrainingFault(
-            f"The loss was {value} at step {at.step + 1}, so training stopped. Try a lower learning rate.",
-            tuple(at.curve),
+            f"The {what} was {value} before anything was trained: the base, or what it begins from, gives no numbers."
         )
-    return value
+    raise TrainingFault(
+        f"The {what} was {value} at step {at.step + 1}, so training stopped. Try a lower learning rate.",
+        tuple(at.curve),
+    )

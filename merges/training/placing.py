@@ -95,9 +95,7 @@ def start_settings(settings: Settings, start: Path) -> Settings:
     raise TrainingFault("Only a plain LoRA or IA3 adapter can be gone on with. Start from the base instead.")
 
 
-def write_adapter(
-    model: Any, config: PeftConfig, labels: list[str], output: Path, base_name: str, template: str | None = None
-) -> tuple[str, ...]:
+def write_adapter(model: Any, config: PeftConfig, labels: list[str], output: Path, base_name: str) -> tuple[str, ...]:
     """Write adapter_config.json, adapter_model.safetensors and labels.json, and return their names."""
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
     output.mkdir(parents=True, exist_ok=True)

@@ -154,6 +154,13 @@ TITLES: dict[str, str] = {
 }
 
 
+def title_of(settings: Settings) -> str:
+    """What a card calls this training: its preset where it is the paper's recipe, else its method."""
+    paper = PRESETS["t-few"]
+    own = replace(settings, seed=paper.seed, max_length=paper.max_length, template=paper.template)
+    return TITLES["t-few" if own == paper else settings.method]
+
+
 def usual_settings(preset: str, *, causal: bool, examples: int = 0) -> Settings:
     """A preset as it does well on this family of bases and this many examples (0: many).
 

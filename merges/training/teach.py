@@ -61,6 +61,11 @@ class TrainingResult:
     resumed: bool = False
     evened: int = 0
 
+    @property
+    def points(self) -> tuple[CurvePoint, ...]:
+        """The folds' points, then those of the training that was kept."""
+        return (*(point for curve in self.fold_curves for point in curve), *self.curve)
+
 
 def teach(
     base: Path | LoadedBase,
@@ -104,7 +109,7 @@ def teach(
         if not _out_of_memory(error):
             raise
         if chosen.batch_size < 2 or chosen.batch_size < settings.batch_size:
-            raise TrainingFault(_no_room(chosen.batch_size, at), _curve_of(at)) from error
+            raise TrainingFault(_no_room(chosen.batch_size), _curve_of(at)) from error
     gc.collect()  # what failed half way is held by cycles, and is needed now
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -115,7 +120,7 @@ def teach(
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        raise TrainingFault(_no_room(smaller.batch_size, at), _curve_of(at)) from error
+        raise TrainingFault(_no_room(smaller.batch_size), _curve_of(at)) from error
 
 
 class _Training:
@@ -138,7 +143,6 @@ class _Training:
         self.resumed = self.begun = False
         self._started = time.perf_counter()
         self._before = at.seconds
-        self.evened = 0
         self._even: dict[str, torch.Tensor] | None = None
 
     def run(self, settings: Settings, output: Path, base_name: str) -> TrainingResult:
@@ -160,7 +164,7 @@ class _Training:
             trainable / total, str(self.device), curve[-1].epoch < settings.passes(len(self.examples)), files, settings,
             device_memory=torch.cuda.max_memory_allocated(self.device) if devices else 0,
             fold_curves=tuple(tuple(part) for part in self.at.folds), held_back=held_back, resumed=self.resumed,
-            evened=self.evened,
+            evened=self.at.evened,
         )  # fmt: skip
 
     @property
@@ -188,7 +192,8 @@ class _Training:
             self.at.standing = None
             self._watched(None)
         sizes = [len(part) for part in parts]
-        epochs = fold.best_length(self.at.folds, sizes, settings.passes(len(self.examples)))
+        most = settings.passes(len(self.examples))
+        epochs = min(most, fold.best_length(self.at.folds, sizes, most))
         return epochs, (fold.right_in_folds(self.at.folds, sizes, epochs), len(self.examples))
 
     def _made(
@@ -222,8 +227,8 @@ class _Training:
             return
         own = {name: value for name, value in model.named_parameters() if ".lora_" in name}
         if self._even is None:
-            self.evened = attend_evenly(model, learner.encode, self.examples, self.labels)
-            self._even = {name: value.detach().clone() for name, value in own.items()} if self.evened else {}
+            self.at.evened = attend_evenly(model, learner.encode, self.examples, self.labels)
+            self._even = {name: value.detach().clone() for name, value in own.items()} if self.at.evened else {}
         with torch.no_grad():
             for name, value in self._even.items():
                 own[name].copy_(value)
@@ -285,7 +290,7 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
-def _no_room(batch: int, at: Checkpoint) -> str:
+def _no_room(batch: int) -> str:
     return (
         f"Memory ran out also with {batch} examples at a time. "
         "Use shorter texts (a lower max_length), a smaller base, or a worker with more memory."

@@ -130,7 +130,7 @@ class Bench:
             self._panel = None
             self._progress(0, 1, "Fetching the base")
             self.files(base, sha)
-            self._panel = (key, Panel(self.place(base, sha), max_length=max_length))
+            self._panel = (key, Panel(self.place(base, sha), threads=settings.TORCH_THREADS, max_length=max_length))
         return self._panel[1]
 
     def files(self, repo: Repo, sha: str) -> dict[str, Path]:

@@ -187,13 +187,34 @@ def test_merges_and_lorahub_of_the_nearest_are_starts(
 
 def test_a_causal_base_learns_too(people: People, tmp_path: Path) -> None:
     publish(people.acme, "tiny-lm", write_causal(tmp_path / "base"), by=people.alice)
-    asked = order(base="acme/tiny-lm", settings=FAST | {"max_length": 32})
+    asked = order(base="acme/tiny-lm", settings=FAST | {"max_length": 32, "template": "Q: {text} A:"})
     row = ask_for_teaching(actor=people.actor("alice"), order=asked)
     assert row.settings["method"] == "ia3"
     do_jobs()
     row.refresh_from_db()
     assert row.job.state == State.SUCCEEDED, row.job.error
-    assert Evaluation.objects.get(subject=row.repo).protocol == "label-likelihood"
+    judged = Evaluation.objects.get(subject=row.repo)
+    assert (judged.protocol, judged.settings) == ("label-likelihood", {"template": "Q: {text} A:"})
+    card = trees.get_file(row.repo, trees.resolve_commit(row.repo, row.result_sha), "README.md").read().decode()
+    assert '- Prompt: `"Q: {text} A:"`' in card and "unlikelihood of wrong labels (weight 1)" in card
+    assert "10 test texts" in card and "It has not been measured" not in card
+
+
+def test_a_card_tells_what_was_done_and_not_what_was_asked(people: People, base: Repo) -> None:
+    first = ask_for_teaching(actor=people.actor("alice"), order=order())
+    do_jobs()
+    first.refresh_from_db()
+    few = order(
+        target="alice/few", given=distinct(16, 50), start="alice/moods", settings=FAST | {"rank": 8, "folds": 0}
+    )
+    row = ask_for_teaching(actor=people.actor("alice"), order=few)
+    do_jobs()
+    row.refresh_from_db()
+    assert row.job.state == State.SUCCEEDED, row.job.error
+    assert (row.settings["rank"], row.report["settings"]["rank"]) == (8, 4)
+    card = trees.get_file(row.repo, trees.resolve_commit(row.repo, row.result_sha), "README.md").read().decode()
+    assert "rank 4" in card and "It has not been measured: there is no test split" in card
+    assert row.curve[-1]["epoch"] == row.report["epochs"]
 
 
 @pytest.mark.parametrize(
@@ -251,19 +272,21 @@ def test_nobody_floods_the_hub(people: People, base: Repo) -> None:
         ask_for_teaching(actor=people.actor("bob"), order=order(target="bob/other"))
 
 
-def test_a_loss_that_is_no_number_stops_and_says_so(people: People, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{"warm_head": False, "folds": 0}, {}])
+def test_a_loss_that_is_no_number_stops_and_says_so(people: People, tmp_path: Path, settings: dict[str, Any]) -> None:
     folder = write_encoder(tmp_path / "base")
     weights = load_file(folder / "model.safetensors")
     name = next(name for name in weights if name.endswith("word_embeddings.weight"))
     save_file(weights | {name: torch.full_like(weights[name], 3e38)}, folder / "model.safetensors", {"format": "pt"})
     publish(people.acme, "wild", folder, by=people.alice)
-    asked = order(base="acme/wild", settings=FAST | {"warm_head": False, "folds": 0})
+    asked = order(base="acme/wild", settings=FAST | settings)
     row = ask_for_teaching(actor=people.actor("alice"), order=asked)
     do_job(row.job)
     row.refresh_from_db()
     assert row.job.state == State.FAILED
     assert "The loss was" in row.job.error
-    assert "learning rate" in row.job.error
+    assert "before anything was trained" in row.job.error
+    assert row.job.attempt == 1
     assert row.result_sha == ""
 
 

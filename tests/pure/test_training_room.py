@@ -273,7 +273,7 @@ def test_a_resumed_training_ends_byte_for_byte_as_an_undisturbed_one(
     base: Path, tmp_path: Path, after: int, optimiser: Any
 ) -> None:
     chosen = replace(FAST, folds=2, epochs=4, patience=4, dropout=0.2, base_dropout=True, optimiser=optimiser)
-    teach(base, opinions(24), chosen, tmp_path / "whole")
+    whole = teach(base, opinions(24), chosen, tmp_path / "whole")
     kept: list[bytes] = []
 
     def watch(curve: Any, snapshot: Any) -> None:
@@ -286,6 +286,7 @@ def test_a_resumed_training_ends_byte_for_byte_as_an_undisturbed_one(
     assert not (tmp_path / "part").exists()
     result = teach(base, opinions(24), chosen, tmp_path / "part", checkpoint=kept[-1])
     assert result.resumed
+    assert (result.evened, result.points) == (whole.evened, whole.points)
     weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "part")]
     assert weights[0] == weights[1]
 
@@ -315,13 +316,13 @@ def test_a_foreign_or_broken_checkpoint_is_not_gone_on_with(base: Path, tmp_path
 def test_the_curve_of_a_lost_training_keeps_its_folds(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, calls = descent._finite, []
+    plain, calls = descent._number, []
 
-    def finite(loss: torch.Tensor, at: Any) -> float:
+    def number(value: float, at: Any, what: str = "loss") -> float:
         calls.append(1)
-        return plain(loss * float("nan") if len(calls) > 14 else loss, at)
+        return plain(float("nan") if len(calls) > 30 and at.step else value, at, what)
 
-    monkeypatch.setattr(descent, "_finite", finite)
+    monkeypatch.setattr(descent, "_number", number)
     with pytest.raises(TrainingFault, match="lower learning rate") as caught:
         teach(base, opinions(16), replace(FAST, folds=2, epochs=5, patience=9, batch_size=4), tmp_path)
     assert {point.fold for point in caught.value.curve} == {1, 2}

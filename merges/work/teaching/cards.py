@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
 
 from hub.pages.units import duration, filesize
 from merges.models import Teaching
-from merges.training.settings import TITLES
+from merges.training.settings import title_of
 from merges.work.subjects import Pinned
 
 
@@ -29,7 +30,7 @@ def specialist_card(row: Teaching, task: Pinned, result: Any, report: dict[str, 
         "tags": [settings.method, "taught-here"],
     }
     claims = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
-    title = TITLES.get(settings.method, settings.method)
+    title = title_of(settings)
     lines = [
         "---", claims + "---", f"# {row.repo.name}", "",
         f"A specialist for `{base}` ({title}), taught on this hub with {row.examples} examples of `{task.name}`.", "",
@@ -37,12 +38,9 @@ def specialist_card(row: Teaching, task: Pinned, result: Any, report: dict[str, 
         f"{row.examples} training examples with {len(result.labels)} labels ({_listed(result.labels)}), from "
         f"`{task.name}` at commit `{task.commit.sha[:10]}`.", "",
         "## Recipe", "", *_recipe(row, result, report), "",
-        "## Scores", "", *_scores(result, report), "",
+        "## Scores", "", *_scores(report), "",
         "## Cost", "",
-        f"{report['seconds']:.1f} {'GPU' if report['device'].startswith('cuda') else 'core'}-seconds "
-        f"({duration(report['seconds'])} on {report['device']}, {report['threads']} thread"
-        f"{'' if report['threads'] == 1 else 's'}), at most {filesize(report['memory'])} of memory. Estimated before: "
-        f"{duration(row.estimate.get('seconds'))}, {filesize(row.estimate.get('memory'))}.", "",
+        _cost(row, report), "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()) + ".",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -51,17 +49,24 @@ def specialist_card(row: Teaching, task: Pinned, result: Any, report: dict[str, 
 def _recipe(row: Teaching, result: Any, report: dict[str, Any]) -> list[str]:
     settings = result.settings
     numbers = {
-        "lora": f"rank {settings.rank}, alpha {settings.alpha:g}{', rank-stabilised' if settings.rslora else ''}",
-        "prompt": f"{settings.virtual_tokens} virtual tokens",
-    }.get(settings.method, "no further numbers")
+        "lora": f" (rank {settings.rank}, alpha {settings.alpha:g}{', rank-stabilised' if settings.rslora else ''})",
+        "prompt": f" ({settings.virtual_tokens} virtual tokens)",
+    }.get(settings.method, "")
     lines = [
-        f"- Method: {TITLES.get(settings.method, settings.method)} ({numbers}); {result.trainable:,} trained "
-        f"parameters, {result.share:.2%} of the model.",
+        f"- Method: {title_of(settings)}{numbers}; {result.trainable:,} trained parameters, {result.share:.2%} of the "
+        "model.",
         f"- Optimiser: {settings.optimiser}, learning rate {settings.learning_rate:g}, batches of "
         f"{settings.batch_size}, {report['epochs']} epochs ({result.steps} steps), at most {settings.max_length} "
         f"tokens, seed {settings.seed}.",
         f"- Start: {row.start.get('chosen', 'base')}. {row.start.get('why', '')}".rstrip(),
     ]
+    if report["template"]:
+        lines.append(f"- Prompt: `{json.dumps(report['template'], ensure_ascii=False)}`, continued with the label.")
+        lines.append(
+            "- Losses: the label's likelihood, unlikelihood of wrong labels (weight "
+            f"{settings.unlikelihood:g}) and the label's rank by length-normalised likelihood (weight "
+            f"{settings.length_normalised:g})."
+        )
     if result.evened:
         lines.append(
             f"- First, in closed form and without labels: in the last {result.evened} layers the token that the head "
@@ -72,19 +77,46 @@ def _recipe(row: Teaching, result: Any, report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _scores(result: Any, report: dict[str, Any]) -> list[str]:
-    held, kept = report.get("held_back"), result.best
+def _cost(row: Teaching, report: dict[str, Any]) -> str:
+    seconds = f"{report['cost']:.1f} {'GPU' if report['device'].startswith('cuda') else 'core'}-seconds"
+    threads = f"{report['threads']} thread{'' if report['threads'] == 1 else 's'}"
+    return (
+        f"{seconds} ({duration(report['seconds'])} of training{_choosing(report)} on {report['device']}, {threads}), "
+        f"at most {filesize(report['memory'])} of memory. Estimated before: {duration(row.estimate.get('seconds'))}, "
+        f"{filesize(row.estimate.get('memory'))}."
+    )
+
+
+def _choosing(report: dict[str, Any]) -> str:
+    seconds = report["choosing_seconds"]
+    return f", {duration(seconds)} of choosing where to begin" if seconds >= 1 else ""
+
+
+def _scores(report: dict[str, Any]) -> list[str]:
+    held, kept = report["held_back"], report["validation"]
     lines = []
-    if kept.validation_accuracy is not None:
-        lines.append(f"Validation accuracy {kept.validation_accuracy:.3f}, loss {kept.validation_loss:.3f}.")
-    if held:
-        low, high = held["interval"]
+    if kept["validation_accuracy"] is not None:
         lines.append(
-            f"Cross-validated accuracy {held['right'] / held['n']:.3f} (95 % interval {low:.3f} to {high:.3f}, "
-            f"n = {held['n']})."
+            f"Validation accuracy {kept['validation_accuracy']:.3f}{_within(kept)}, loss {kept['validation_loss']:.3f}."
         )
-    lines.append("The hub judges the specialist on the task's test split and shows those scores on this repo's page.")
+    if held:
+        lines.append(f"Cross-validated accuracy {held['right'] / held['n']:.3f}{_within(held)}.")
+    if report["judged"]:
+        lines.append(
+            f"The hub judges the specialist on the task's {report['judged']} test texts and shows those scores on this "
+            "repo's page."
+        )
+    else:
+        lines.append(
+            f"{'There' if lines else 'It has not been measured: there'} is no test split to judge it on. Add one to "
+            "the task, and ask for an evaluation."
+        )
     return lines
+
+
+def _within(score: dict[str, Any]) -> str:
+    low, high = score["interval"]
+    return f" (95 % interval {low:.3f} to {high:.3f}, n = {score['n']})"
 
 
 def _listed(labels: tuple[str, ...], most: int = 12) -> str:

@@ -33,6 +33,7 @@ from merges.training.teach import TrainingResult, teach
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
+from merges.work.teaching.asked import judging_settings
 from merges.work.teaching.cards import specialist_card
 from merges.work.teaching.data import TaskRows, read_task
 
@@ -51,15 +52,17 @@ def run(running: Running) -> dict[str, Any]:
         local.materialise(base.repo, base.commit, places / "base")
         try:
             start = _start(running, row, actor, rows, places)
-            result, seconds = _taught(running, row, base, rows, start, places)
+            began, loaded = time.perf_counter(), LoadedBase(places / "base")
+            result = _taught(running, row, base, rows, start, loaded, places / "out")
+            seconds = time.perf_counter() - began
         except (TrainingFault, RuntimeFault) as error:
             curve = getattr(error, "curve", ())
             if curve:
                 _update(running, row, curve=[asdict(point) for point in curve])
             raise JobFailed(str(error)) from error
-        report = _report(row, result, seconds)
+        report = _report(row, rows, result, seconds, causal=loaded.causal)
         (places / "out" / "README.md").write_text(specialist_card(row, task, result, report), encoding="utf-8")
-        made = _publish(running, row, actor, places / "out", report)
+        made = _publish(running, row, actor, places / "out", result, report)
     _ask_for_evaluations(row, actor, made, task, rows)
     return {"commit": made.sha, "repo": row.repo.full_name, "seconds": report["seconds"]}
 
@@ -83,21 +86,21 @@ def _start(running: Running, row: Teaching, actor: Actor, rows: TaskRows, places
     """The folder to begin from; decided once and written down, so that a resumed job decides the same."""
     chosen = Settings.from_dict(row.settings)
     if "chosen" not in row.start:
+        began = time.perf_counter()
         row.start |= starts.decide(actor, row, chosen, rows, _labels(rows), places, running.progress)
+        row.start["seconds"] = round(time.perf_counter() - began, 2)
         _update(running, row, start=row.start)
     return starts.begin(row, actor, chosen, places)
 
 
 def _taught(
-    running: Running, row: Teaching, base: Pinned, rows: TaskRows, start: Path | None, places: Path
-) -> tuple[TrainingResult, float]:
-    began = time.perf_counter()
-    result = teach(
-        LoadedBase(places / "base"), rows.examples("train"), Settings.from_dict(row.settings), places / "out",
-        running.progress, validation=rows.examples("validation"), labels=_labels(rows), base_name=base.name,
-        start=start, threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
+    running: Running, row: Teaching, base: Pinned, rows: TaskRows, start: Path | None, loaded: LoadedBase, output: Path
+) -> TrainingResult:
+    return teach(
+        loaded, rows.examples("train"), Settings.from_dict(row.settings), output, running.progress,
+        validation=rows.examples("validation"), labels=_labels(rows), base_name=base.name, start=start,
+        threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
     )  # fmt: skip
-    return result, time.perf_counter() - began
 
 
 def _watching(running: Running, row: Teaching) -> Callable[[Sequence[CurvePoint], Callable[[], bytes]], None]:
@@ -125,23 +128,35 @@ def _update(running: Running, row: Teaching, **fields: Any) -> None:
     Teaching.objects.filter(pk=row.pk, job__attempt=running.attempt, job__state=State.RUNNING).update(**fields)
 
 
-def _report(row: Teaching, result: TrainingResult, seconds: float) -> dict[str, Any]:
-    """What the training cost and gave, as plain values."""
+def _report(row: Teaching, rows: TaskRows, result: TrainingResult, seconds: float, *, causal: bool) -> dict[str, Any]:
+    """What the training cost and gave, as plain values. `seconds` of it with loading; `cost` adds choosing a start."""
     flops = float(row.estimate.get("flops") or 0.0)
-    held = result.held_back
+    held, threads = result.held_back, 1 if result.device.startswith("cuda") else site.TORCH_THREADS
+    choosing = float(row.start.get("seconds") or 0.0)
+    checked, n = result.best.validation_accuracy, len(rows.split("validation"))
     return {
         "seconds": round(result.seconds, 2), "loading_seconds": round(max(0.0, seconds - result.seconds), 2),
+        "cost": round((result.seconds + choosing) * threads, 1), "choosing_seconds": choosing,
         "device": result.device, "threads": site.TORCH_THREADS, "memory": result.peak_memory,
         "device_memory": result.device_memory, "steps": result.steps, "epochs": result.best.epoch,
         "trainable": result.trainable, "share": result.share, "stopped_early": result.stopped_early,
         "resumed": result.resumed, "batch_size": result.settings.batch_size, "method": result.settings.method,
-        "validation": asdict(result.best), "versions": library_versions(),
-        "held_back": {"right": held[0], "n": held[1], "interval": list(wilson_interval(*held))} if held else None,
+        "validation": asdict(result.best) | _interval(round((checked or 0.0) * n), n if checked is not None else 0),
+        "settings": result.settings.to_dict(), "template": result.settings.template if causal else "",
+        "judged": len(rows.split("test")), "evened": result.evened, "versions": library_versions(),
+        "held_back": {"right": held[0]} | _interval(*held) if held else None,
         "speed": flops / result.seconds if result.device == "cpu" and not result.stopped_early and flops else None,
     }  # fmt: skip
 
 
-def _publish(running: Running, row: Teaching, actor: Actor, output: Path, report: dict[str, Any]) -> Commit:
+def _interval(right: int, n: int) -> dict[str, Any]:
+    """How many were asked, and the 95 % interval of the share; nothing where none were."""
+    return {"n": n, "interval": list(wilson_interval(right, n))} if n else {}
+
+
+def _publish(
+    running: Running, row: Teaching, actor: Actor, output: Path, result: TrainingResult, report: dict[str, Any]
+) -> Commit:
     """Commit the specialist and remember it in the one transaction that also fences the job."""
     files = sorted(path for path in output.rglob("*") if path.is_file())
     changes: list[Change] = [Put(str(path.relative_to(output)), OnDisk(path)) for path in files]
@@ -151,7 +166,9 @@ def _publish(running: Running, row: Teaching, actor: Actor, output: Path, report
         try:
             with running.adopt():
                 made = commit(actor=actor, repo=row.repo, changes_=changes, message=message)
-                Teaching.objects.filter(pk=row.pk).update(result_sha=made.sha, report=report, checkpoint="")
+                Teaching.objects.filter(pk=row.pk).update(
+                    result_sha=made.sha, report=report, checkpoint="", curve=[asdict(point) for point in result.points]
+                )
                 _remember_start(row, actor, made)
                 record(actor.account, "taught", repo=row.repo, sha=made.sha)
             return made
@@ -183,7 +200,7 @@ def _ask_for_evaluations(row: Teaching, actor: Actor, made: Commit, task: Pinned
         try:
             ask_for_evaluation(
                 actor=actor, subject=subject, task=task.name, revision=sha, task_revision=task.commit.sha,
-                seed=int(row.settings.get("seed", 0)), base=base,
+                seed=int(row.settings.get("seed", 0)), settings=judging_settings(row), base=base,
             )  # fmt: skip
         except (BadRequest, Denied):
             continue
