@@ -22,7 +22,7 @@ from adapters.diffs.sides import OpenSide, Side, sides
 from adapters.diffs.views import Entry, View
 from adapters.formats.values import NUMPY, Array
 
-VERSION = 1
+VERSION = 2
 """Raise it when numbers change their meaning: kept comparisons are then made again."""
 Known = Mapping[tuple[str, str], dict[str, Any]]
 Learn = Callable[[str, str, dict[str, Any]], None]

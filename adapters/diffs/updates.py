@@ -32,7 +32,10 @@ BLOCK_ROWS = 256
 
 @dataclass(frozen=True)
 class Update:
-    """One module's LoRA factors: tensor names, scaling, and the shape (m, n) of ΔW = scaling · left · right."""
+    """One module's LoRA factors: tensor names, scaling, and the shape (m, n) of ΔW = scaling · left · right.
+
+    `turned`: the adapter says that the base keeps this weight as n × m (embeddings; fan_in_fan_out, as in GPT-2).
+    """
 
     module: str
     kind: Kind
@@ -42,6 +45,15 @@ class Update:
     shape: tuple[int, int]
     rank: int
     dtype: str
+    turned: bool = False
+
+    def lies_turned(self, shape: tuple[int, ...]) -> bool:
+        """Whether a weight of this shape takes ΔWᵀ. A shape that is not square says so itself, whatever is claimed."""
+        return self.turned if self.shape[0] == self.shape[1] else self.shape != shape
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether ΔW or ΔWᵀ has a weight's shape."""
+        return shape in (self.shape, self.shape[::-1])
 
 
 def updates_of(side: OpenSide) -> dict[str, Update]:
@@ -69,7 +81,8 @@ def _update(side: OpenSide, config: PeftConfig, module: str, kind: Kind, left: s
     scaling = config.scaling_of(module, other.shape[0])
     if scaling is None:
         return None
-    return Update(module, kind, left, right, scaling, (one.shape[0], other.shape[1]), other.shape[0], one.dtype)
+    shape, turned = (one.shape[0], other.shape[1]), kind == "embedding" or config.fan_in_fan_out
+    return Update(module, kind, left, right, scaling, shape, other.shape[0], one.dtype, turned)
 
 
 def factors(side: OpenSide, update: Update) -> tuple[Array, Array]:
@@ -188,7 +201,7 @@ def on_base(side: OpenSide, update: Update, weight: Rows, shape: tuple[int, int]
     and layers stored the other way round are turned.
     """
     left, right = factors(side, update)
-    if update.shape != shape:
+    if update.lies_turned(shape):
         left, right = right.T, left.T
     found = spectrum_of(left, right)
     cross, row = 0.0, 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from adapters.diffs.changes import Unit
 from adapters.diffs.pairs import Rows
-from adapters.diffs.sides import OpenSide, sides
+from adapters.diffs.sides import OpenSide
 from adapters.diffs.updates import Update, factors, updates_of
 from adapters.formats.modules import BaseIndex, WeightRole
 from adapters.formats.safetensors_header import Header
@@ -85,18 +85,19 @@ def _update(side: OpenSide, update: Update) -> Entry:
 def applied(adapter: OpenSide, base: OpenSide) -> View:
     """The base with the adapter applied: changed weights under the base's names, heads under their own.
 
-    LoRA: W + ΔW. IA3: W with its rows (feed-forward: columns) scaled. What the base does not have is left out.
+    LoRA: W + ΔW. IA3: W scaled along its outputs, and so its bias, or (feed-forward) along its inputs. What the base
+    does not have, or has in another size, is left out.
     """
     view = tensors(base)
     index = BaseIndex(Header({name: base.info(name) for name in base}))
     for update in updates_of(adapter).values():
         weight = index.weight(update.module)
-        if weight is not None and update.shape in (weight.shape, weight.shape[::-1]):
+        if weight is not None and update.fits(weight.shape):
             view[weight.name] = _added(adapter, base, weight.name, update)
     for role in adapter.roles().values():
         weight = index.weight(role.module) if role.module else None
         if role.part == "ia3_l" and weight is not None:
-            view[weight.name] = _multiplied(adapter, base, weight.name, role)
+            view |= _scaled(adapter, base, weight.name, role)
         elif role.part in ("head", "base_copy"):
             named = f"{role.module}.{role.parameter}"
             view[weight.name if weight is not None and role.parameter == "weight" else named] = _stored(
@@ -110,7 +111,7 @@ def _added(adapter: OpenSide, base: OpenSide, name: str, update: Update) -> Entr
 
     def rows() -> Iterator[Array]:
         left, right = factors(adapter, update)
-        if update.shape != info.shape:
+        if update.lies_turned(info.shape):
             left, right = right.T, left.T
         row = 0
         for block in base.rows(name):
@@ -120,18 +121,30 @@ def _added(adapter: OpenSide, base: OpenSide, name: str, update: Update) -> Entr
     return Entry(name, info.shape, "F32", rows, update=update, stored=(update.left, update.right), side=adapter)
 
 
-def _multiplied(adapter: OpenSide, base: OpenSide, name: str, role: WeightRole) -> Entry:
+def _scaled(adapter: OpenSide, base: OpenSide, name: str, role: WeightRole) -> View:
+    """What an IA3 vector makes of a layer's weight and bias."""
+    config, size = adapter.config, adapter.info(role.name).count
+    assert config is not None
+    feedforward, shape = config.is_feedforward(role.module), base.info(name).shape
+    axis = int(feedforward) ^ int(config.fan_in_fan_out)
+    if len(shape) < 2 or shape[axis] != size:
+        return {}
+    view = {name: _multiplied(adapter, base, name, role, axis)}
+    bias = name.removesuffix("weight") + "bias"
+    if not feedforward and bias in base and base.info(bias).shape == (size,):
+        view[bias] = _multiplied(adapter, base, bias, role, 0)
+    return view
+
+
+def _multiplied(adapter: OpenSide, base: OpenSide, name: str, role: WeightRole, axis: int) -> Entry:
     info = base.info(name)
 
     def rows() -> Iterator[Array]:
-        vector = adapter.read(role.name).astype(np.float32).ravel()
-        count, columns = sides(info.shape)
-        by_column = vector.size == columns and adapter.config is not None and adapter.config.is_feedforward(role.module)
-        if not by_column and vector.size != count:
-            raise ValueError(f"{role.name} does not fit {name}.")
-        row = 0
+        vector, row = adapter.read(role.name).astype(np.float32).ravel(), 0
         for block in base.rows(name):
-            yield block * (vector[None, :] if by_column else vector[row : row + block.shape[0], None])
+            # A convolution has a patch of columns for each input.
+            by_column = np.repeat(vector, block.shape[1] // vector.size) if axis else vector[:0]
+            yield block * (by_column if axis else vector[row : row + block.shape[0], None])
             row += block.shape[0]
 
     return Entry(name, info.shape, "F32", rows, stored=(role.name,), side=adapter)

@@ -212,9 +212,9 @@ def adapter_ways(adapter: OnFamily, path: Path, family: Named) -> dict[str, list
             weight = index.weight(module)
             if weight is None or len(weight.shape) != 2:
                 continue
-            turned = adapter.config.fan_in_fan_out or update.kind == "embedding" or update.shape != weight.shape
-            if adapter.config.dora or update.shape != (weight.shape[::-1] if turned else weight.shape):
+            if adapter.config.dora or not update.fits(weight.shape):
                 continue
+            turned = update.lies_turned(weight.shape)
             for rounding in ROUNDINGS:
                 way = Lora(
                     family.exact[weight.name].place, held[update.left].place, held[update.right].place, update.rank,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save, save_file
+from peft import PeftModel
+from safetensors.numpy import load_file, save, save_file
 
 from adapters.diffs import Side, TensorChange, compare, manifest, summary, warnings
 from adapters.diffs.manifest import key_of
@@ -24,6 +25,7 @@ from tests.make_adapters import (
     lora_tensors,
     raw_file,
 )
+from tests.pure.test_running_peft import TURNED, base_of, save_random
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
 PREFIX = f"base_model.model.{QUERY}"
@@ -129,6 +131,35 @@ def test_ia3_on_its_base_is_a_scale(tmp_path: Path) -> None:
     assert change.relative_norm == pytest.approx(np.linalg.norm(weight * (vector - 1)) / np.linalg.norm(weight))
     feed = changes["bert.encoder.layer.0.output.dense.weight"]
     assert (feed.update, "column" in feed.evidence) == ("scale", True)
+
+
+@pytest.mark.parametrize("kind", TURNED)
+def test_turned_layers_are_what_peft_makes_of_them(kind: str, tmp_path: Path) -> None:
+    """GPT-2 keeps its weights as inputs × outputs, and its square ones do not show it."""
+    base_of(kind).save_pretrained(tmp_path / "base")
+    save_random(kind, tmp_path / "adapter", 1)
+    PeftModel.from_pretrained(base_of(kind), str(tmp_path / "adapter")).merge_and_unload().save_pretrained(
+        tmp_path / "merged"
+    )
+    base, merged = (Side([tmp_path / name / "model.safetensors"]) for name in ("base", "merged"))
+    config = parse_config((tmp_path / "adapter" / "adapter_config.json").read_bytes())
+    weights = [tmp_path / "adapter" / "adapter_model.safetensors"]
+    against = by_name(compare(Side(weights, config, base), merged))
+    start, end = load_file(base.files[0]), load_file(merged.files[0])
+    assert against.keys() == start.keys()
+    for name, change in against.items():
+        assert change.relative_norm == pytest.approx(0, abs=1e-6), name
+    alone = {
+        name: change
+        for name, change in by_name(compare(base, Side(weights, config))).items()
+        if change.status == "changed"
+    }
+    assert alone.keys() == {name for name in start if not np.array_equal(start[name], end[name])}
+    for name, change in alone.items():
+        wide = start[name].astype(np.float64)
+        wanted = np.linalg.norm(end[name] - wide) / np.linalg.norm(wide)
+        assert change.relative_norm == pytest.approx(wanted, rel=1e-5), name
+        assert change.new_norm == pytest.approx(np.linalg.norm(end[name].astype(np.float64)), rel=1e-5), name
 
 
 def kinds() -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
