@@ -84,6 +84,8 @@ def _sums(
                 for layer in layers:
                     layer.weights = weights
                 scores.gather(1, targets[:, None]).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+                for layer in layers:
+                    layer.settle()
                 model.zero_grad(set_to_none=True)
             for layer in layers:
                 layer.forget()

@@ -1,17 +1,22 @@
 """Fisher and Grams against closed forms and autograd, one example at a time."""
 
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
+from transformers import AlbertConfig, AlbertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime
 from merges.recipes import parse
 from merges.running import LocalAdapter, run
 from merges.statistics import reading
-from merges.statistics.layers import LinearHooks, Measured
+from merges.statistics.layers import LinearHooks, Measured, hooks_on
 from merges.statistics.measuring import Estimator, measure
 from merges.statistics.sidecar_files import files_of
 from merges.training.settings import Settings
@@ -175,6 +180,72 @@ def test_ia3_vectors_have_a_fisher_of_their_own(taught: tuple[Path, dict[str, Pa
     for name, total in sums.items():
         site = name.removeprefix("base_model.model.").partition(".ia3_l")[0]
         np.testing.assert_allclose(found[site], (total / len(rows)).numpy(), rtol=2e-3, atol=1e-9)
+
+
+class ReadTwice(torch.nn.Module):
+    """One embedding and one layer for two texts, one of which does not pass the layer a second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix, self.score = torch.nn.Embedding(20, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 2)
+
+    def forward(self, input_ids: torch.Tensor) -> SimpleNamespace:
+        one, other = torch.tanh(self.mix(self.embed(input_ids))), self.embed(input_ids.flip(1)[:, :3])
+        self.mix(other)
+        return SimpleNamespace(logits=self.score(torch.tanh(self.mix(one)).mean(1) * other.mean(1)))
+
+
+def shared_or_turned(kind: str) -> tuple[torch.nn.Module, PeftConfig]:
+    sizes = {"vocab_size": 20, "initializer_range": 0.3}
+    if kind.startswith("albert"):
+        small = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+        albert = AlbertForSequenceClassification(AlbertConfig(**small, intermediate_size=24, **sizes))
+        names = ["query", "ffn", "ffn_output"]
+        if kind == "albert ia3":
+            return albert, IA3Config(target_modules=names, feedforward_modules=["ffn_output"])
+        return albert, LoraConfig(r=2, target_modules=names, lora_bias=True)
+    if kind == "twice":
+        return ReadTwice(), LoraConfig(r=2, target_modules=["embed", "mix"])
+    model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=16, **sizes))
+    names = ["c_attn", "mlp.c_proj"]
+    return model, IA3Config(target_modules=names, feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True)
+
+
+@pytest.mark.parametrize("kind", ["albert", "albert ia3", "twice", "gpt2 ia3"])
+def test_layers_called_often_and_turned_ones_have_the_fisher_of_autograd(kind: str) -> None:
+    torch.manual_seed(0)
+    made, config = shared_or_turned(kind)
+    model: Any = get_peft_model(made, config).eval()  # type: ignore[arg-type]
+    ids, measured = torch.randint(20, (4, 7)), Measured(examples=4)
+
+    def outcome(rows: torch.Tensor) -> torch.Tensor:
+        logits = model(input_ids=rows).logits
+        return torch.log_softmax(logits if logits.dim() == 2 else logits[:, -1], dim=1)[:, 0].sum()
+
+    with ExitStack() as stack:
+        layers = [stack.enter_context(layer) for layer in hooks_on(model, measured, True, "none")]
+        for layer in layers:
+            layer.weights = torch.ones(4)
+        outcome(ids).backward()
+        for layer in layers:
+            layer.settle()
+    found = measured.fishers()
+    for name, module in model.named_modules():
+        site = name.removeprefix("base_model.model.")
+        if site not in found:
+            continue
+        vector = getattr(module, "ia3_l", None)
+        parts = {site: vector["default"] if vector else module.get_base_layer().weight}
+        if f"{site}.bias" in found:
+            parts[f"{site}.bias"] = module.get_base_layer().bias
+        for part, weight in parts.items():
+            weight.requires_grad_(True)
+            wanted = sum(torch.autograd.grad(outcome(row[None]), weight)[0].double() ** 2 / 4 for row in ids)
+            value = torch.as_tensor(wanted).numpy()
+            value = value.T if getattr(module, "lora_embedding_A", None) else value.reshape(found[part].shape)
+            np.testing.assert_allclose(found.pop(part), value, rtol=2e-3, atol=1e-12, err_msg=part)
+    assert layers
+    assert not found
 
 
 def test_what_is_published_is_what_merges_read(taught: tuple[Path, dict[str, Path]], tmp_path: Path) -> None:
