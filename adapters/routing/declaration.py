@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,7 +102,7 @@ class Router:
         values = {}
         for parameter in self.parameters:
             value = given.get(parameter.name, parameter.default)
-            usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            usable = isinstance(value, int | float) and not isinstance(value, bool)
             if not usable or not parameter.minimum <= value <= parameter.maximum:
                 raise RoutingFault(
                     f"{parameter.name} is {value!r}, but must lie between {parameter.minimum:g} and "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +11,8 @@ from merges.methods.deltas import Array, Delta
 
 Value = float | int | str
 Parameters = Mapping[str, Any]
+LONGEST_SHOWN = 80
+"""Letters of a value that a sentence about it repeats."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,19 @@ class Parameter:
     automatic: Callable[[int], float] | None = None
 
     def problem(self, value: Any) -> str | None:
-        """One sentence saying why `value` cannot be used, or None if it can."""
+        """One sentence saying why `value`, which may be anything, cannot be used, or None if it can."""
         if value == "auto" and self.automatic is not None:
             return None
         if self.kind == "choice":
             allowed = ", ".join(self.choices)
-            return None if value in self.choices else f"{self.name} must be one of {allowed}, not {value!r}."
+            return None if value in self.choices else f"{self.name} must be one of {allowed}, not {shown(value)}."
         wanted = int if self.kind == "int" else int | float
-        if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, wanted) or not is_finite(value):
             kind = "a whole number" if self.kind == "int" else "a finite number"
-            return f"{self.name} must be {kind}{self.range_text}, not {value!r}."
+            return f"{self.name} must be {kind}{self.range_text}, not {shown(value)}."
         low = self.minimum is not None and (value < self.minimum or (self.above_minimum and value == self.minimum))
         high = self.maximum is not None and value > self.maximum
-        return f"{self.name} must be{self.range_text}, not {value!r}." if low or high else None
+        return f"{self.name} must be{self.range_text}, not {shown(value)}." if low or high else None
 
     @property
     def range_text(self) -> str:
@@ -177,6 +179,20 @@ class Method:
                 value = parameter.automatic(inputs)
             values[parameter.name] = float(value) if parameter.kind == "float" else value
         return values
+
+
+def is_finite(number: float) -> bool:
+    """Whether it is a number a float can hold: not NaN, not infinite, and no whole number beyond that."""
+    return abs(number) <= sys.float_info.max
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence repeats it, cut short; of what cannot be written at all, that."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "something too long to repeat"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def scale(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from merges.recipes.schema import Problem, RecipeError
+from merges.methods.declaration import shown
+from merges.recipes.schema import Problem, RecipeError, key_shown
 
 METHODS = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "breadcrumbs", "della",
            "della_linear")  # fmt: skip
@@ -28,10 +29,10 @@ def translated(raw: Mapping[str, Any]) -> dict[str, Any]:
         _refuse("slices", "Layer slices cannot be merged from adapters. Use models instead.")
     for key in raw:
         if key not in _KEYS:
-            _refuse(str(key), f"mergekit's {str(key)[:80]!r} has no meaning for adapters. Remove it.")
+            _refuse(key_shown(key), f"mergekit's {shown(key)} has no meaning for adapters. Remove it.")
     method, models = raw.get("merge_method"), raw.get("models")
     if method not in METHODS:
-        _refuse("merge_method", f"mergekit's method {str(method)[:80]!r} is not here. Known: {', '.join(METHODS)}.")
+        _refuse("merge_method", f"mergekit's method {shown(method)} is not here. Known: {', '.join(METHODS)}.")
     if not isinstance(models, list):
         _refuse("models", "models must be a list. List the adapters to merge.")
     common = _settings("parameters", raw.get("parameters"))
@@ -108,7 +109,7 @@ def _settings(place: str, raw: Any) -> dict[str, Any]:
         _refuse(place, f"{place} must be a mapping of names to values.")
     for key, value in raw.items():
         if key not in _PARAMETERS:
-            _refuse(f"{place}.{key}", f"mergekit's parameter {str(key)[:80]!r} is not here. Remove it.")
+            _refuse(f"{place}.{key_shown(key)}", f"mergekit's parameter {shown(key)} is not here. Remove it.")
         if isinstance(value, list):
             _refuse(f"{place}.{key}", f"{key} differs from layer to layer, which is not supported. Give one value.")
     return dict(raw)

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from merges.methods import DEFAULT, DEFAULT_FOR_CHECKPOINTS, METHODS, Method
+from merges.methods.declaration import shown
 from merges.methods.spaces import SPACES
 from merges.recipes.mergekit import is_mergekit, translated
-from merges.recipes.reading import read_text
+from merges.recipes.reading import NO_MAPPING, read_text
 from merges.recipes.schema import (
     DTYPES,
     FORMS,
@@ -24,11 +25,14 @@ from merges.recipes.schema import (
     Recipe,
     RecipeError,
     Select,
+    key_shown,
 )
 
 MAX_INPUTS = 256
 MAX_RANK = 4096
 MAX_NAME = 300
+MAX_BUDGET = 1 << 50
+MAX_PROBLEMS = 50
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,7 +42,9 @@ def parse(data: Mapping[str, Any] | str) -> Recipe:
     Raises RecipeError with all problems found: unknown keys by name, unknown methods, values out of range or not
     finite, inputs that are missing or too many.
     """
-    raw = read_text(data) if isinstance(data, str) else dict(data)
+    raw = read_text(data) if isinstance(data, str) else data
+    if not isinstance(raw, Mapping):
+        raise RecipeError([Problem("recipe", "error", NO_MAPPING)])
     return _Parser().recipe(translated(raw) if is_mergekit(raw) else raw)
 
 
@@ -50,7 +56,7 @@ def _default(inputs: Any) -> str:
 
 
 class _Parser:
-    """Collects problems while it reads, so that one look shows all of them."""
+    """Collects problems while it reads, so that one look shows all of them; after MAX_PROBLEMS it stops reading."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -79,7 +85,7 @@ class _Parser:
         """The method's declaration."""
         if isinstance(name, str) and name in METHODS:
             return METHODS[name]
-        self.error("merge_method", f"There is no method {_shown(name)}. Choose one of {', '.join(METHODS)}.")
+        self.error("merge_method", f"There is no method {shown(name)}. Choose one of {', '.join(METHODS)}.")
         return None
 
     def base(self, raw: Any) -> Base | None:
@@ -115,7 +121,8 @@ class _Parser:
         for parameter in per_input:
             if parameter.name in own and (problem := parameter.problem(own[parameter.name])):
                 self.error(f"{place}.{parameter.name}", problem)
-        own = {name: float(value) for name, value in own.items() if isinstance(value, int | float)}
+                del own[parameter.name]
+        own = {name: float(value) for name, value in own.items()}
         key = "model" if whole else "adapter"
         return Input(
             adapter=self.text(f"{place}.{key}", entry.get(key)) or "",
@@ -172,7 +179,7 @@ class _Parser:
         for name, values in given.items():
             parameter = method.parameter(name) if method else None
             if parameter is None or parameter.kind == "choice":
-                self.error(f"select.grid.{str(name)[:80]}", f"{_shown(name)} is no number this method has.")
+                self.error(f"select.grid.{key_shown(name)}", f"{shown(name)} is no number this method has.")
             elif not isinstance(values, list) or not values:
                 self.error(f"select.grid.{name}", f"select.grid.{name} must be a list of values to try.")
             elif problem := next(filter(None, map(parameter.problem, values)), None):
@@ -205,17 +212,18 @@ class _Parser:
         if form != "rank" and rank is not None:
             self.error("output.rank", f"rank has no meaning with form {form}. Remove it or set form to rank.")
         elif form == "rank" and rank != SUM_OF_RANKS and (type(rank) is not int or not 1 <= rank <= MAX_RANK):
-            self.error("output.rank", f"rank must be a whole number from 1 to {MAX_RANK} or sum, not {_shown(rank)}.")
+            self.error("output.rank", f"rank must be a whole number from 1 to {MAX_RANK} or sum, not {shown(rank)}.")
         energy, most = entry.get("energy"), entry.get("max_bytes")
         if (form == "energy") != (energy is not None) or (energy is not None and not _share(energy)):
             self.error("output.energy", "form energy needs energy: a number above 0 and at most 1, such as 0.99.")
-        if (form == "bytes") != (most is not None) or (most is not None and (type(most) is not int or most < 1)):
-            self.error("output.max_bytes", "form bytes needs max_bytes: a whole number of bytes.")
+        if (form == "bytes") != (most is not None) or (most is not None and not _budget(most)):
+            sentence = f"form bytes needs max_bytes: a whole number of bytes, at most {MAX_BUDGET}."
+            self.error("output.max_bytes", sentence)
         return Output(
             form=form,
             rank=rank,
             energy=float(energy) if energy is not None and _share(energy) else None,
-            max_bytes=most if type(most) is int else None,
+            max_bytes=most if _budget(most) else None,
             dtype=self.choice("output.dtype", entry.get("dtype", "float32"), DTYPES),
             heads=self.choice("output.heads", entry.get("heads", "keep"), HEADS),
         )
@@ -223,7 +231,7 @@ class _Parser:
     def mapping(self, place: str, raw: Any, known: Collection[str] | None) -> dict[str, Any]:
         """`raw` if it is a mapping of known keys."""
         if not isinstance(raw, Mapping):
-            self.error(place, f"{place} must be a mapping of names to values, not {_shown(raw)}.")
+            self.error(place, f"{place} must be a mapping of names to values, not {shown(raw)}.")
             return {}
         if known is not None:
             self.known(place, raw, known)
@@ -234,40 +242,42 @@ class _Parser:
         for key in raw:
             if key not in known:
                 listed = ", ".join(known) or "none"
-                self.error(f"{place}.{str(key)[:80]}", f"{_shown(key)} is not known in {place}. Known: {listed}.")
+                self.error(f"{place}.{key_shown(key)}", f"{shown(key)} is not known in {place}. Known: {listed}.")
 
     def text(self, place: str, raw: Any, optional: bool = False) -> str | None:
         """A short text."""
         if raw is None and optional:
             return None
         if not isinstance(raw, str) or not raw.strip() or len(raw) > MAX_NAME or not raw.isprintable():
-            self.error(place, f"{place} must be a text of at most {MAX_NAME} letters, not {_shown(raw)}.")
+            self.error(place, f"{place} must be a text of at most {MAX_NAME} letters, not {shown(raw)}.")
             return None
         return raw.strip()
 
     def number(self, place: str, raw: Any) -> float:
         """A finite number of sensible size."""
-        if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw) or abs(raw) > 1000:
-            self.error(place, f"{place} must be a finite number between -1000 and 1000, not {_shown(raw)}.")
+        if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) <= 1000:
+            self.error(place, f"{place} must be a finite number between -1000 and 1000, not {shown(raw)}.")
             return 0.0
         return float(raw)
 
     def choice(self, place: str, raw: Any, choices: tuple[str, ...]) -> str:
         """One of a few words."""
         if raw not in choices:
-            self.error(place, f"{place} must be one of {', '.join(choices)}, not {_shown(raw)}.")
+            self.error(place, f"{place} must be one of {', '.join(choices)}, not {shown(raw)}.")
             return choices[0]
         return str(raw)
 
     def error(self, place: str, message: str) -> None:
-        """Note a problem."""
+        """Note a problem. Raises RecipeError once there are too many to read on."""
         self.problems.append(Problem(place, "error", message))
+        if len(self.problems) >= MAX_PROBLEMS:
+            message = f"These are the first {MAX_PROBLEMS} problems; there may be more. Mend them and look again."
+            raise RecipeError([*self.problems, Problem("recipe", "error", message)])
+
+
+def _budget(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_BUDGET
 
 
 def _share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

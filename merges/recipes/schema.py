@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from merges.methods import METHODS, Method
+from merges.methods.declaration import LONGEST_SHOWN, shown
 
 FORMS = ("exact", "stacked", "rank", "energy", "bytes", "delta", "checkpoint")
 WHOLE = ("delta", "checkpoint")
@@ -24,8 +25,13 @@ class Problem:
     message: str
 
 
+def key_shown(key: Any) -> str:
+    """A key as the place of a problem names it: short, and nothing in it that does not print."""
+    return key[:LONGEST_SHOWN] if isinstance(key, str) and key.isprintable() else shown(key)
+
+
 class RecipeError(ValueError):
-    """A recipe that cannot run; `problems` names everything found, not only the first."""
+    """A recipe that cannot run; `problems` names what was found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(" ".join(problem.message for problem in problems))

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from merges.methods import METHODS, Method
-from merges.methods.declaration import Statistic
+from merges.methods.declaration import Statistic, shown
 
 TAKE = {
     "ours": "Keep the target's version",
@@ -90,8 +90,8 @@ def _parsed(entry: Any, number: int) -> Rule:
     if not isinstance(match, str) or not 0 < len(match) <= MOST_PATTERN:
         raise RuleError(f"Rule {number}: match must be a pattern of 1 to {MOST_PATTERN} letters.")
     known_strategies = strategies(MEASURED)
-    if strategy not in known_strategies:
-        raise RuleError(f"Rule {number}: there is no strategy {strategy!r}. Known: {', '.join(known_strategies)}.")
+    if not isinstance(strategy, str) or strategy not in known_strategies:
+        raise RuleError(f"Rule {number}: there is no strategy {shown(strategy)}. Known: {', '.join(known_strategies)}.")
     weights = [entry.get(side, 1.0) for side in ("ours", "theirs")]
     if not all(_is_weight(weight) for weight in weights):
         raise RuleError(f"Rule {number}: the weights must be numbers from -100 to 100.")

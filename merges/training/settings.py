@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from adapters.runtime.prompts import DEFAULT_TEMPLATE
+from merges.methods.declaration import is_finite, shown
 
 Method = Literal["lora", "ia3", "bias", "prompt"]
 
@@ -194,7 +195,7 @@ FEW = ((24, 4, 16), (48, 4, 8), (128, 8, 8), (384, 16, 6))
 def _typed(name: str, value: Any) -> Any:
     """The value if it has the field's type. Raises TrainingFault."""
     kind = {field.name: field.type for field in fields(Settings)}[name]
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    numeric = isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value)
     fits = {
         "int": numeric and float(value).is_integer(),
         "float": numeric,
@@ -202,5 +203,5 @@ def _typed(name: str, value: Any) -> Any:
         "tuple[str, ...]": isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),
     }.get(str(kind), isinstance(value, str))
     if not fits:
-        raise TrainingFault(f"{name} is {str(value)[:40]!r}, which is not what it takes ({kind}).")
+        raise TrainingFault(f"{name} is {shown(value)}, which is not what it takes ({kind}).")
     return int(value) if kind == "int" else float(value) if kind == "float" else value

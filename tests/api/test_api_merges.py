@@ -6,7 +6,7 @@ from hub.jobs.models import Job
 from hub.repos.models import Repo
 from merges.methods import METHODS
 from merges.models import Evaluation, Merge
-from tests.api.test_api_repos import get, post
+from tests.api.test_api_repos import API, get, post
 from tests.make_adapters import lora_config, write_adapter
 from tests.people import People
 from tests.publishing import do_jobs, publish
@@ -31,6 +31,26 @@ def test_lint(world: World, people: People) -> None:
     bad = post(alice, "/recipes/lint", {"recipe": text}, 200)
     assert (bad["ok"], bad["yaml"], bad["problems"][0]["field"]) == (False, None, "merge_method")
     post(client(), "/recipes/lint", {"recipe": {"merge_method": "ties", "inputs": INPUTS}}, 422)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"merge_method": "mean", "inputs": [{"adapter": "a/b", "weight": 10**400}]},
+        "merge_method: dare\ninputs: [a/b, c/d]\nparameters: {seed: 1" + "0" * 400 + "}",
+        'merge_method: mean\nspace: !!int ""',
+        "k: 0x" + "f" * 6000,
+        [1, 2],
+        7,
+    ],
+    ids=["weight", "seed", "tag", "hexadecimal", "list", "number"],
+)
+def test_no_recipe_breaks_the_linter(db: None, recipe: object) -> None:
+    """Not signed in: a sentence, never a server error."""
+    said = client().post(f"{API}/recipes/lint", {"recipe": recipe}, format="json")
+    told = said.json()
+    assert said.status_code == 400 or (said.status_code, told["ok"]) == (200, False), told
+    assert told.get("problems") or told["error"]
 
 
 def test_a_merge_and_its_evaluation(world: World, people: People) -> None:

@@ -1,6 +1,8 @@
 """Recipes from text: defaults, canonical form, fingerprint, mergekit's dialect, and every refusal by name."""
 
+import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -130,7 +132,13 @@ def test_all_mistakes_are_named_at_once() -> None:
     [
         ("a: &x [1]\nb: *x", "Aliases"),
         ("merge_method: ties\nmerge_method: mean", "written twice"),
-        ("merge_method: !!python/object/apply:os.system ['ls']", "could not determine a constructor"),
+        ("merge_method: !!python/object/apply:os.system ['ls']", "Tags"),
+        *((f"weight: {value}", "Tags") for value in ('!!int ""', '!!float ""', "!!bool x", "!!timestamp x", "! x")),
+        ("a: &x !!set {b}", "Tags"),
+        ("<<: {a: 1}", "Merge keys"),
+        ("1" + ":00" * 200 + ".0: x", "not valid YAML"),
+        ("2020-13-45: x", "not valid YAML"),
+        ("a: " + "9" * 5000, "not valid YAML"),
         ("a: [", "not valid YAML"),
         ("- just\n- a list", "mapping of names"),
         ("", "mapping of names"),
@@ -142,6 +150,80 @@ def test_all_mistakes_are_named_at_once() -> None:
 )
 def test_hostile_texts_are_refused(text: str, words: str) -> None:
     assert words in fields(text)["recipe"]
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 16**6000], ids=["long", "negative", "longer than it prints"])
+def test_whole_numbers_beyond_every_float_are_refused(number: int) -> None:
+    inputs = [{"adapter": "a/b", "weight": number}, {"adapter": "c/d", "density": number}, "e/f"]
+    changes = {
+        "parameters": {"lambda": number, "seed": number},
+        "output": {"max_bytes": number},
+        "select": {"tasks": ["a/b"], "examples": number, "grid": {"lambda": [number]}},
+        number: number,
+    }
+    found = fields({"merge_method": "dare", "inputs": inputs, **changes})
+    assert {
+        "inputs[0].weight", "inputs[1].density", "parameters.lambda", "parameters.seed", "output.max_bytes",
+        "select.examples", "select.grid.lambda",
+    } <= set(found)  # fmt: skip
+    assert all(len(message) < 500 for message in found.values())
+
+
+def test_after_fifty_problems_it_says_that_there_may_be_more() -> None:
+    text = "\n".join(f"k{number}: 1" for number in range(7000))
+    with pytest.raises(RecipeError) as caught:
+        parse(text)
+    assert len(caught.value.problems) == 51
+    assert "first 50 problems" in caught.value.problems[-1].message
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from(["auto", "sum", "a/b", "ties", "owner/task", 10**400, 1 << 63, "\0", "\ud800", "x" * 400])
+)  # fmt: skip
+words = st.sampled_from([
+    "merge_method", "base", "inputs", "parameters", "space", "select", "output", "adapter", "model", "revision",
+    "sha256", "weight", "density", "lambda", "seed", "tasks", "grid", "split", "examples", "form", "rank", "energy",
+    "max_bytes", "dtype", "heads", "models", "base_model", "slices", "normalize", "t",
+])  # fmt: skip
+keys = words | st.text(max_size=4) | st.integers() | st.none() | st.floats() | st.booleans() | st.just(10**400)
+trees = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5), max_leaves=20
+)
+likely = st.fixed_dictionaries(
+    {"merge_method": st.sampled_from([*METHODS, "linear", "dare_ties", "della_linear"]) | scalars},
+    optional={
+        "inputs": st.lists(st.just("a/b") | st.dictionaries(words, scalars, max_size=4), max_size=3) | trees,
+        "models": st.lists(st.fixed_dictionaries({"model": scalars, "parameters": trees}), max_size=2) | trees,
+        "parameters": st.dictionaries(words, scalars, max_size=4) | trees,
+        "select": st.dictionaries(words, trees, max_size=4),
+        "output": st.dictionaries(words, scalars, max_size=4),
+        "base": trees,
+        "base_model": scalars,
+    },
+)
+fragments = st.lists(
+    words
+    | st.sampled_from([
+        ": ", "\n", "\n  ", "- ", "[", "]", "{", "}", ", ", "? ", "|", ">", "'", '"', "#", "%", "---", "...", "<<", "=",
+        "!!int", "!!float", "!!bool", "!!timestamp", "!!binary", "!!set", "!!omap", "!!pairs", "!", "!x", "&a", "*a",
+        "0x", "0x_", "0x" + "f" * 6000, "0b_", "0o9", "1:60", "-.inf", ".nan", "1e999", "2020-99-99", "0001-01-01T00:00:00+23:59", "~", "\0",
+    ])
+    | st.text(max_size=3),
+    max_size=30,
+)  # fmt: skip
+
+
+@given(likely | trees | fragments.map("".join) | likely.map(lambda data: json.dumps(data, skipkeys=True)))
+def test_anything_is_a_recipe_or_refused_in_sentences_that_can_be_sent(data: Any) -> None:
+    problems = []
+    try:
+        text = to_yaml(parse(data))
+    except RecipeError as error:
+        text, problems = "", error.problems
+    assert not text or to_yaml(parse(text)) == text
+    assert all(0 < len(one.message) < 1000 and len(one.field) < 500 for one in problems)
+    json.dumps([[one.field, one.message] for one in problems], ensure_ascii=False).encode()
 
 
 def test_mergekits_ties_keeps_mergekits_defaults() -> None:

@@ -185,7 +185,9 @@ def test_what_cannot_be_mixed_needs_a_rule_that_takes_a_side(tmp_path: Path) -> 
     "rules",
     [[], {}, [{"strategy": "fly"}], [{"match": ""}], [{"ours": "1"}], [{"ours": float("nan")}], [{"ours": True}],
      [{"strategy": "mean", "ours": -1}], [{"strategy": "ours", "parameters": {"x": 1}}], [{"colour": 1}],
-     [{"strategy": "ties", "parameters": {"density": 7}}], [{}] * 101],
+     [{"strategy": "ties", "parameters": {"density": 7}}], [{}] * 101,
+     [{"strategy": ["mean"]}], [{"strategy": {}}], [{"strategy": "ties", "parameters": {"lambda": 10**400}}],
+     [{"ours": 10**400}]],
 )  # fmt: skip
 def test_rules_that_are_refused(rules) -> None:
     with pytest.raises(RuleError):
