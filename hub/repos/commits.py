@@ -154,7 +154,7 @@ def adopt(
     if is_main:
         _move_head(_Draft(repo, trees.flatten(repo, row.tree)), row, timezone.now())
     record(actor.account, "push", repo=repo, sha=target, ref=ref.name, commits=len(made), title=row.title)
-    if made or is_main:
+    if made or is_main or ref.name.startswith("refs/pr/"):  # what was approved there is another commit now
         for listener in _published:
             listener(repo, row, ref)
 

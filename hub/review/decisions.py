@@ -86,6 +86,7 @@ def decide(
         head = trees.resolve_commit(request.repo, request.ref).sha
         if head != sha:
             raise Moved(head)
+        _count_only(request, sha)
         if verdict == Decision.Verdict.APPROVE and request.approver_id == actor.account.pk:
             raise NotPossible("You have approved this commit already; a second maintainer must agree.")
         decision = Decision.objects.create(
@@ -102,6 +103,16 @@ def decide(
             tell([request.author], "decision", text, request.get_absolute_url(), actor=actor.account, repo=request.repo)
         _carry_out(actor, request, decision, reply_by, reject_at)
     return decision
+
+
+def _count_only(request: ChangeRequest, sha: str) -> None:
+    """An approval counts for the commit it was given for and no other, however the ref came to be where it is."""
+    given = Decision.objects.filter(
+        change_request=request, maintainer=request.approver_id, verdict=Decision.Verdict.APPROVE, sha=sha
+    )
+    if request.approver_id is not None and not given.exists():
+        request.approver = request.second_approver = None
+        request.save(update_fields=["approver", "second_approver"])
 
 
 def _check_dates(verdict: str, *dates: datetime | None) -> None:

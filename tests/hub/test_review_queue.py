@@ -15,6 +15,7 @@ from hub.activity.models import Notice
 from hub.repos import lifecycle, standing, trees
 from hub.repos.changes import Inline, Put
 from hub.repos.models import Kind, Ref, Repo
+from hub.repos.pushing import update_ref
 from hub.review import change_requests, checks, conversation, decisions, queue, schedule
 from hub.review.models import AutoRule, ChangeRequest, DelayedRejection, QueueStay, Risk, Sample, State
 from hub.review.refusals import NotPossible
@@ -89,6 +90,35 @@ def test_two_people_must_agree_on_the_same_commit(people: People, maud: Account)
     decide(people, request, "approve", maud)
     decide(people, request, "approve")
     assert (request.state, request.approver, request.second_approver) == (State.MERGED, maud, people.mary)
+
+
+def test_a_ref_pushed_back_takes_its_approval_away(people: People, maud: Account) -> None:
+    request = propose(people, kind=Kind.BASE, files={"a.txt": b"bad"})
+    bad = head(request)
+    good = put(people.bob, request.repo, {"a.txt": b"good"}, branch=request.ref).sha
+    request.refresh_from_db()
+    decide(people, request, "approve")
+    update_ref(actor=people.actor("bob"), repo=request.repo, ref=request.ref, old=good, new=bad, objects={})
+    request.refresh_from_db()
+    assert (head(request), request.approver) == (bad, None)
+    assert request.comments.filter(kind="commit", data__oid=bad).count() == 2, "the discussion shows where it is now"
+    decide(people, request, "approve", maud)
+    assert (request.state, request.approver) == (State.OPEN, maud)
+    decide(people, request, "approve")
+    assert request.state == State.MERGED
+
+
+def test_an_approval_counts_for_its_own_commit_only(people: People, maud: Account) -> None:
+    request = propose(people, kind=Kind.BASE, files={"a.txt": b"bad"})
+    bad = head(request)
+    put(people.bob, request.repo, {"a.txt": b"good"}, branch=request.ref)
+    request.refresh_from_db()
+    decide(people, request, "approve")
+    Ref.objects.filter(repo=request.repo, name=request.ref).update(target=bad)  # moved by whatever tells nobody
+    decide(people, request, "approve", maud)
+    assert (request.state, request.approver, request.second_approver) == (State.OPEN, maud, None)
+    decide(people, request, "approve")
+    assert (request.state, request.second_approver) == (State.MERGED, people.mary)
 
 
 def test_the_database_knows_the_rule_too(people: People) -> None:
