@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub import rights
@@ -46,14 +49,22 @@ def plan(*, actor: Actor, repo: Repo, path: str, size: int, sha256: str) -> Plan
     """
     rights.require(actor, Verb.PROPOSE, repo)
     policy.check_announced(path, size)
-    blob = blobs.present(sha256)
-    if blob and blob.size == size and is_readable(actor, sha256):
-        return Plan()
+    upload = begin(actor=actor, repo=repo, sha256=sha256, size=size, part_size=blobs.part_size(size))
+    return Plan(upload.pk, _parts(upload)) if upload else Plan()
+
+
+def begin(*, actor: Actor, repo: Repo, sha256: str, size: int, part_size: int) -> Upload | None:
+    """The upload to send bytes to; None if they are here and this actor may commit them to this repo.
+
+    What is said to be here stays as long as if it had arrived just now. Raises StoreError.
+    """
+    blob = _stored_for(actor, repo, sha256)
+    if blob and blob.size == size and blobs.keep(sha256):
+        until = timezone.now() + timedelta(seconds=settings.LIMITS["upload_seconds"])
+        _uploads(actor, repo, sha256).exclude(finished_at=None).update(expires_at=until)
+        return None
     assert actor.account is not None
-    upload = blobs.open_upload(
-        account=actor.account, repo_key=repo.pk.hex, sha256=sha256, size=size, part_size=blobs.part_size(size)
-    )
-    return Plan(upload.pk, _parts(upload))
+    return blobs.open_upload(account=actor.account, repo_key=repo.pk.hex, sha256=sha256, size=size, part_size=part_size)
 
 
 def finish(*, actor: Actor, repo: Repo, key: uuid.UUID, etags: list[str]) -> Blob:
@@ -75,10 +86,26 @@ def usable(actor: Actor, repo: Repo, sha256: str) -> Blob | None:
 
     An upload that arrived but was not verified yet is finished here. Raises WrongBytes, StoreError.
     """
-    upload = Upload.objects.filter(account=actor.account, repo_key=repo.pk.hex, sha256=sha256).last()
-    if upload is not None:
-        return blobs.finish_upload(upload)
-    return blobs.present(sha256) if is_readable(actor, sha256) else None
+    blob = _stored_for(actor, repo, sha256)
+    if blob is not None:
+        return blob
+    for upload in _uploads(actor, repo, sha256).filter(finished_at=None).order_by("-created_at"):
+        with suppress(objects.ObjectMissing):  # begun and broken off
+            return blobs.finish_upload(upload)
+    return None
+
+
+def _stored_for(actor: Actor, repo: Repo, sha256: str) -> Blob | None:
+    """The blob, if nothing is left to do before this actor may commit it to this repo."""
+    sent = _uploads(actor, repo, sha256).exclude(finished_at=None)
+    return blobs.present(sha256) if sent.exists() or is_readable(actor, sha256) else None
+
+
+def _uploads(actor: Actor, repo: Repo, sha256: str) -> QuerySet[Upload]:
+    """The actor's uploads of these bytes for this repo that are not over."""
+    return Upload.objects.filter(
+        account=actor.account, repo_key=repo.pk.hex, sha256=sha256, expires_at__gt=timezone.now()
+    )
 
 
 def is_readable(actor: Actor, sha256: str) -> bool:

@@ -36,6 +36,13 @@ def present(sha256: str) -> Blob | None:
     return Blob.objects.filter(pk=sha256, state=BlobState.PRESENT).first()
 
 
+def keep(sha256: str) -> Blob | None:
+    """The blob as `present` gives it, kept from now on for the whole grace time though nothing may refer to it."""
+    now = timezone.now()
+    Blob.objects.filter(pk=sha256, state=BlobState.PRESENT, unreferenced_since__lt=now).update(unreferenced_since=now)
+    return present(sha256)
+
+
 def store_bytes(data: bytes) -> Blob:
     """Store bytes we hold. Raises StoreError."""
     sha256 = hashlib.sha256(data).hexdigest()
@@ -96,21 +103,32 @@ def finish_upload(upload: Upload, etags: dict[int, str] | None = None) -> Blob:
     if upload.finished_at and done:
         return done
     blob = _finish_parts(upload, etags) if upload.multipart_id else _finish_whole(upload)
-    Upload.objects.filter(pk=upload.pk).update(finished_at=timezone.now())
     if blob.key != upload.key:
         objects.delete(upload.key)
     return blob
 
 
 def _finish_parts(upload: Upload, etags: dict[int, str] | None) -> Blob:
-    """Joined parts cannot be changed from outside: hash them where they are and let them stay."""
+    """Joined parts cannot be changed from outside: hash them where they are and let them stay.
+
+    Hashing takes long, and an upload that is over is collected meanwhile: under its lock we look whether it was.
+    """
     if not _exists(upload.key):
         parts = etags or objects.parts_present(upload.key, upload.multipart_id)
+        if len(parts) < upload.parts:
+            raise objects.ObjectMissing(f"{len(parts)} of {upload.parts} parts have arrived; send the others first.")
         objects.finish_multipart(upload.key, upload.multipart_id, parts)
     _check(upload, *_hash_stream(objects.stream(upload.key)))
-    blob = pending(upload.sha256, upload.size)
-    Blob.objects.filter(pk=blob.pk, state=BlobState.PENDING).update(state=BlobState.PRESENT, location=upload.key)
-    blob.refresh_from_db()
+    pending(upload.sha256, upload.size)
+    with transaction.atomic():
+        mine = Upload.objects.select_for_update().filter(pk=upload.pk).first()
+        blob = Blob.objects.select_for_update().exclude(state=BlobState.DOOMED).filter(pk=upload.sha256).first()
+        if mine is None or blob is None or (blob.state == BlobState.PENDING and not _exists(upload.key)):
+            raise objects.ObjectMissing("This upload was over before its bytes were hashed; announce the file again.")
+        if blob.state == BlobState.PENDING:
+            blob.state, blob.location = BlobState.PRESENT, upload.key
+            blob.save(update_fields=["state", "location"])
+        _mark_finished(upload)
     return blob
 
 
@@ -122,7 +140,13 @@ def _finish_whole(upload: Upload) -> Blob:
             for chunk in objects.stream(upload.key):
                 out.write(chunk)
         _check(upload, *_hash_file(path))
-        return store_file(path)
+        blob = store_file(path)
+    _mark_finished(upload)
+    return blob
+
+
+def _mark_finished(upload: Upload) -> None:
+    Upload.objects.filter(pk=upload.pk).update(finished_at=timezone.now())
 
 
 def _check(upload: Upload, digest: str, size: int) -> None:

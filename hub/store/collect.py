@@ -57,7 +57,7 @@ def collect() -> Collected:
     grace = timedelta(seconds=settings.LIMITS["collect_grace_seconds"])
     done.marked = unreferenced().filter(unreferenced_since=None).update(unreferenced_since=now)
     for sha256 in list(unreferenced().filter(unreferenced_since__lt=now - grace).values_list("pk", flat=True)):
-        if _doom(sha256):
+        if _doom(sha256, now - grace):
             done.deleted += 1
     for blob in Blob.objects.filter(state=BlobState.DOOMED):
         objects.delete(blob.key)
@@ -65,8 +65,7 @@ def collect() -> Collected:
         done.bytes_freed += blob.size if blob.whole else 0
         Blob.objects.filter(pk=blob.pk, state=BlobState.DOOMED).delete()
     for upload in Upload.objects.filter(expires_at__lt=now):
-        _forget(upload)
-        done.uploads_expired += 1
+        done.uploads_expired += _forget(upload, now)
     _drop_chunks(now)
     _collect_xorbs(done, now)
     _drop_wholes(done, now)
@@ -124,11 +123,11 @@ def _drop_wholes(done: Collected, now: datetime) -> None:
             done.bytes_freed += blob.size
 
 
-def _doom(sha256: str) -> bool:
-    """Under the row's lock: still unreferenced, and nobody is sending it? Then nobody can refer to it any more."""
+def _doom(sha256: str, before: datetime) -> bool:
+    """Under the row's lock: unreferenced since `before`, and nobody is sending it? Then nobody can refer to it more."""
     with transaction.atomic():
-        blob = Blob.objects.select_for_update(skip_locked=True).filter(pk=sha256).first()
-        if blob is None or blob.unreferenced_since is None or not unreferenced().filter(pk=sha256).exists():
+        blob = Blob.objects.select_for_update(skip_locked=True).filter(pk=sha256, unreferenced_since__lt=before).first()
+        if blob is None or not unreferenced().filter(pk=sha256).exists():
             return False
         if Upload.objects.filter(sha256=sha256, finished_at=None, expires_at__gt=timezone.now()).exists():
             return False
@@ -137,9 +136,15 @@ def _doom(sha256: str) -> bool:
     return True
 
 
-def _forget(upload: Upload) -> None:
-    if upload.multipart_id and not upload.finished_at:
-        objects.abort_multipart(upload.key, upload.multipart_id)
-    if not Blob.objects.filter(location=upload.key).exists():
-        objects.delete(upload.key)
-    upload.delete()
+def _forget(upload: Upload, now: datetime) -> bool:
+    """Remove an upload that is over, unless it is being finished or was prolonged at this moment."""
+    with transaction.atomic():
+        row = Upload.objects.select_for_update(skip_locked=True).filter(pk=upload.pk, expires_at__lt=now).first()
+        if row is None:
+            return False
+        if row.multipart_id and not row.finished_at:
+            objects.abort_multipart(row.key, row.multipart_id)
+        if not Blob.objects.filter(location=row.key).exists():
+            objects.delete(row.key)
+        row.delete()
+    return True

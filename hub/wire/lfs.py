@@ -16,11 +16,11 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from hub import rights
+from hub.repos import uploading
 from hub.repos.models import GitObject, Repo
-from hub.repos.uploading import is_readable
 from hub.rights import Denied, Verb
 from hub.store import blobs, objects
-from hub.store.models import Blob, BlobState, Upload
+from hub.store.models import Upload
 from hub.wire import streaming
 from hub.wire.asking import WireRequest, door, find_repo, read_json, repo_url, require_account
 from hub.wire.errors import WireError, bad_credentials
@@ -65,14 +65,14 @@ def batch(request: WireRequest, repokind: str, owner: str, name: str) -> HttpRes
 @door("POST")
 def verify(request: WireRequest, repokind: str, owner: str, name: str) -> HttpResponse:
     """`POST …/lfs/verify` `{oid, size}`: read what arrived, hash it, keep it if it is what was announced."""
-    account, repo, body = require_account(request), find_repo(request, repokind, owner, name), read_json(request)
+    require_account(request)
+    repo, body = find_repo(request, repokind, owner, name), read_json(request)
     oid, size = body.get("oid"), body.get("size")
     if not isinstance(oid, str) or not _SHA256.fullmatch(oid):
         raise WireError(422, "Name the object by its sha256, in 64 lower-case hex digits.")
-    upload = Upload.objects.filter(account=account, repo_key=repo.pk.hex, sha256=str(oid)[:64], size=_int(size)).last()
-    if upload is None:
-        raise WireError(404, "No upload of that object was begun; ask for a batch first.")
-    blobs.finish_upload(upload)
+    blob = uploading.usable(request.actor, repo, oid)
+    if blob is None or blob.size != size:
+        raise WireError(422, "That object has not arrived; ask for a batch and send it first.")
     return JsonResponse({"oid": oid, "size": size})
 
 
@@ -100,12 +100,10 @@ def _upload(request: WireRequest, repo: Repo, oid: str, size: int, *, multipart:
     """Where to send an object; no actions if it is here and the actor may know."""
     if size > settings.LIMITS["file_bytes"]:
         raise _Unusable(422, f"{size:,} bytes are more than the {settings.LIMITS['file_bytes']:,} allowed.")
-    blob = Blob.objects.filter(pk=oid, state=BlobState.PRESENT).first()
-    if blob and blob.size == size and is_readable(request.actor, oid):
-        return {}
-    account = require_account(request)
     part_size = blobs.part_size(size) if multipart else 0
-    upload = blobs.open_upload(account=account, repo_key=repo.pk.hex, sha256=oid, size=size, part_size=part_size)
+    upload = uploading.begin(actor=request.actor, repo=repo, sha256=oid, size=size, part_size=part_size)
+    if upload is None:
+        return {}
     base = f"{repo_url(request, repo)}.git/info/lfs"
     action = _parts(upload, base) if part_size else _single(upload)
     # "authenticated" keeps git-lfs from sending the token to the store; it then needs to be told it for our own route
