@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,12 @@ import numpy as np
 
 from adapters.catalog import local
 from adapters.embeddings.declaration import EmbeddingFault
+from adapters.formats import strict_json
 from adapters.formats.errors import FormatError
 from adapters.formats.values import Array, TensorFile
 from adapters.models import Lineage, Relation
 from adapters.runtime.examples import Example
-from adapters.tasks.reading import read_split, split_name
+from adapters.tasks.reading import MAX_ROW_BYTES, read_split, split_name
 from hub.repos.models import Commit, Repo
 
 TEXTS, VECTORS = "examples.jsonl", "example_vectors.safetensors"
@@ -76,13 +76,13 @@ def task_rows(repo: Repo, commit: Commit, scratch: Path) -> list[Example]:
 def read_texts(path: Path) -> list[Example]:
     """Rows {"text": …, "label": … (optional)} of an examples.jsonl. Raises EmbeddingFault with the row's number."""
     rows: list[Example] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip() or len(rows) >= MOST_ROWS:
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
+            row = strict_json.loads(line, what=f"Row {number} of {TEXTS}", max_bytes=MAX_ROW_BYTES, max_depth=16)
+        except FormatError as error:
+            raise EmbeddingFault(error.message) from error
         if not isinstance(row, Mapping) or not isinstance(row.get("text"), str) or not row["text"].strip():
             raise EmbeddingFault(f'Row {number} of {TEXTS} is not {{"text": "…"}}. Correct it and commit again.')
         label = row.get("label")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adapters.catalog import bases, comparing, local, manifests, placing_queue, tagging, weights
+from adapters.formats import strict_json
 from adapters.formats.card_rules import validate_model_card
 from adapters.formats.errors import FormatError
 from adapters.formats.findings import Finding, Verdict
 from adapters.formats.inspect import inspect_adapter, inspect_base
+from adapters.formats.peft_config import MAX_CONFIG_BYTES
 from adapters.models import Inspection, Lineage, Relation
 from adapters.tasks.reading import split_name
 from adapters.tasks.validation import validate
@@ -125,9 +126,10 @@ def _adapter(repo: Repo, commit: Commit, scratch: Path, actor: Actor, seen: Seen
 
 def _labels(path: Path, seen: Seen) -> None:
     try:
-        labels = json.loads(path.read_bytes())
-    except ValueError:
-        labels = None
+        labels = strict_json.loads(path.read_bytes(), what=LABELS, max_bytes=MAX_CONFIG_BYTES)
+    except FormatError as error:
+        seen.findings.append(Finding("labels", "warn", error.message))
+        return
     if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
         seen.facts["labels"] = labels
     else:
@@ -183,9 +185,10 @@ def _front(repo: Repo, commit: Commit) -> dict[str, Any]:
 
 def _declared_base(config: bytes) -> str | None:
     try:
-        declared = json.loads(config).get("base_model_name_or_path")
-    except (ValueError, AttributeError):
+        told = strict_json.loads(config, what=ADAPTER_CONFIG, max_bytes=MAX_CONFIG_BYTES)
+    except FormatError:  # which the check of the configuration says in words
         return None
+    declared = told.get("base_model_name_or_path") if isinstance(told, dict) else None
     return declared if isinstance(declared, str) else None
 
 

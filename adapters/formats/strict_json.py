@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from adapters.formats.errors import FormatError
 
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+# A string without end is one match too: else every quote in it would be tried as a beginning, each to the end.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 
 
 def loads(data: bytes, *, what: str, max_bytes: int, max_depth: int = 64) -> Any:
@@ -16,8 +17,9 @@ def loads(data: bytes, *, what: str, max_bytes: int, max_depth: int = 64) -> Any
 
     `what` names the file in messages. Refused, each with its own code: more than `max_bytes` (`json_too_large`),
     bad UTF-8 (`json_not_utf8`), nesting over `max_depth` (`json_too_deep`), duplicate keys (`json_duplicate_key`),
-    NaN, Infinity and numbers without a plain value (`json_number`), lone surrogates (`json_not_utf8`),
-    anything else that is not JSON (`json_invalid`). Raises FormatError.
+    NaN, Infinity and numbers without a plain value (`json_number`), lone surrogates (`json_not_utf8`), the letter
+    U+0000, which the database keeps in no text (`json_nul`), anything else that is not JSON (`json_invalid`).
+    Raises FormatError.
     """
     if len(data) > max_bytes:
         raise FormatError("json_too_large", f"{what} is {len(data):,} bytes; at most {max_bytes:,} are accepted.")
@@ -41,7 +43,7 @@ def loads(data: bytes, *, what: str, max_bytes: int, max_depth: int = 64) -> Any
             "json_invalid", f"{what} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
     if "\\u" in text:
-        _check_surrogates(value, what)
+        _check_letters(value, what)
     return value
 
 
@@ -83,7 +85,7 @@ def _float(digits: str, what: str) -> float:
     return value
 
 
-def _check_surrogates(value: Any, what: str) -> None:
+def _check_letters(value: Any, what: str) -> None:
     stack = [value]
     while stack:
         item = stack.pop()
@@ -92,5 +94,8 @@ def _check_surrogates(value: Any, what: str) -> None:
             stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)
-        elif isinstance(item, str) and any("\ud800" <= letter <= "\udfff" for letter in item):
-            raise FormatError("json_not_utf8", f"{what} holds half a surrogate pair, which is not text.")
+        elif isinstance(item, str):
+            if any("\ud800" <= letter <= "\udfff" for letter in item):
+                raise FormatError("json_not_utf8", f"{what} holds half a surrogate pair, which is not text.")
+            if "\0" in item:
+                raise FormatError("json_nul", f"{what} holds the letter NUL (U+0000), which is not text. Remove it.")

@@ -6,7 +6,6 @@ read off the tensor names and the ranks off their shapes, so nothing of the auth
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,9 @@ from peft import IA3Config, LoraConfig, PeftConfig, PromptTuningConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from adapters.formats import strict_json
+from adapters.formats.errors import FormatError
+from adapters.formats.peft_config import MAX_CONFIG_BYTES
 from adapters.runtime.errors import RuntimeFault
 
 PREFIX = "base_model.model."
@@ -194,11 +196,11 @@ def _labels(path: Path) -> tuple[str, ...] | None:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return strict_json.loads(path.read_bytes(), what=path.name, max_bytes=MAX_CONFIG_BYTES)
     except FileNotFoundError as error:
         raise RuntimeFault(f"{path.name} is missing. Upload all files that save_pretrained() wrote.") from error
-    except ValueError as error:
-        raise RuntimeFault(f"{path.name} is not valid JSON. Upload it again.") from error
+    except FormatError as error:
+        raise RuntimeFault(error.message) from error
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

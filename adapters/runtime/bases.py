@@ -58,7 +58,7 @@ def read_config(base: Path) -> dict[str, Any]:
         config = json.loads((base / "config.json").read_bytes())
     except FileNotFoundError as error:
         raise RuntimeFault("The base has no config.json. Upload the model's config.json beside its weights.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RuntimeFault("The base's config.json is not valid JSON. Upload it again.") from error
     if not isinstance(config, dict):
         raise RuntimeFault("The base's config.json is not a JSON object. Upload it again.")

@@ -125,7 +125,7 @@ def _text_problem(column: str, value: Any) -> str | None:
         return f"{column} is {_kind(value)}, not text."
     if len(value) > MAX_TEXT_LENGTH:
         return f"{column} has {len(value):,} letters; at most {MAX_TEXT_LENGTH:,} are accepted."
-    return None if value.strip() else f"{column} is empty."
+    return _not_text(column, value) or (None if value.strip() else f"{column} is empty.")
 
 
 def _label_problem(value: Any) -> str | None:
@@ -133,7 +133,11 @@ def _label_problem(value: Any) -> str | None:
         return "label is missing."
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return f"label is {_kind(value)}, not text or a whole number."
-    return None if str(value).strip() else "label is empty."
+    return _not_text("label", str(value)) or (None if str(value).strip() else "label is empty.")
+
+
+def _not_text(column: str, value: str) -> str | None:
+    return f"{column} holds the letter NUL (U+0000), which is not text. Remove it." if "\0" in value else None
 
 
 def _kind(value: Any) -> str:
@@ -142,7 +146,7 @@ def _kind(value: Any) -> str:
 
 
 def _require_columns(split: Split, found: Iterable[str]) -> None:
-    split.columns = [str(column)[:100] for column in found][:100]
+    split.columns = [str(column).replace("\0", "\ufffd")[:100] for column in found][:100]
     missing = [column for column in ("text", "label") if column not in split.columns]
     if missing:
         names = ", ".join(repr(column) for column in split.columns[:20]) or "none"

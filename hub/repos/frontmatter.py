@@ -102,6 +102,8 @@ class _CardLoader(yaml.SafeLoader):
             )
         if self._nodes > MAX_NODES:
             raise CardError("front_too_many", f"The front matter holds more than {MAX_NODES:,} values. Shorten it.")
+        if "\0" in (getattr(event, "value", None) or ""):
+            raise CardError("front_invalid", "The front matter holds the letter NUL, which is not text. Remove it.")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

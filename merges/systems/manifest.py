@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from adapters.formats import strict_json
+from adapters.formats.errors import FormatError
+
 NAME = "system.json"
 MOST_MEMBERS = 500
+MOST_BYTES = 1 << 20
+MOST = 1e15
+"""The largest number a router's parameter may be: far beyond any use, and one that every reader keeps exactly."""
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _SHA = re.compile(r"[0-9a-f]{40}")
 
@@ -82,9 +88,10 @@ def parse(data: bytes | str | Mapping[str, Any]) -> Manifest:
     """Read a manifest. Raises BadManifest with the place of what is wrong."""
     if isinstance(data, bytes | str):
         try:
-            data = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise BadManifest(f"{NAME} is not valid JSON.") from error
+            whole = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+            data = strict_json.loads(whole, what=NAME, max_bytes=MOST_BYTES)
+        except FormatError as error:
+            raise BadManifest(error.message) from error
     if not isinstance(data, Mapping):
         raise BadManifest(f"{NAME} must be a JSON object.")
     if data.get("version") != 1:
@@ -131,8 +138,9 @@ def _router(value: Any) -> tuple[str, dict[str, float]]:
     parameters = value.get("parameters", {}) if isinstance(value, Mapping) else None
     if not isinstance(name, str) or not isinstance(parameters, Mapping):
         raise BadManifest("'router' must be an object with a 'name' and 'parameters'.")
-    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in parameters.values()):
-        raise BadManifest("The router's parameters must be numbers.")
+    for number in parameters.values():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= MOST:
+            raise BadManifest("The router's parameters must be numbers of ordinary size.")
     return name, {str(key): float(number) for key, number in parameters.items()}
 
 

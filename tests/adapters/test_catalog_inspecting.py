@@ -1,14 +1,18 @@
 """Every commit is inspected: facts from the bytes, checks in sentences, tags and lineage."""
 
+import re
 from pathlib import Path
+
+import pytest
 
 from adapters.catalog.comparing import compare_files, compared, pairs
 from adapters.models import Comparison, Held, Inspection, Lineage
 from hub.jobs.models import Job
 from hub.repos import trees
 from hub.repos.models import Kind, Repo
+from hub.repos.policy import Refused
 from hub.review.models import Check
-from tests.make_adapters import TASK_CARD, lora_tensors, unsound_adapters, write_adapter, write_base
+from tests.make_adapters import TASK_CARD, lora_config, lora_tensors, unsound_adapters, write_adapter, write_base
 from tests.people import People, put
 from tests.publishing import publish, push
 
@@ -75,6 +79,37 @@ def test_unsound_adapters_are_told_why(people: People, tmp_path: Path) -> None:
         check = Check.objects.get(repo=repo, sha=repo.head, name=finding)
         assert check.verdict == verdict, (name, check.summary)
         assert len(check.summary) > 20
+
+
+def summary(repo: Repo, name: str) -> tuple[str, str]:
+    check = Check.objects.get(repo=repo, sha=repo.head, name=name)
+    return check.verdict, check.summary
+
+
+def test_the_letter_nul_is_told_in_words(people: People, tmp_path: Path) -> None:
+    """The database keeps no NUL in a text: each place where one may stand gets its sentence, and nothing crashes."""
+    nul = "holds the letter NUL"
+    named = write_adapter(tmp_path / "named", lora_config() | {"base_model_name_or_path": "a\0b"})
+    with pytest.raises(Refused, match=re.escape(nul)):
+        publish(people.bob, "named", named)
+    labelled = write_adapter(tmp_path / "labelled")
+    (labelled / "labels.json").write_text(r'["good", "b\u0000ad"]')
+    (labelled / "examples.jsonl").write_text('{"text": "fine"}\n' + r'{"text": "a\u0000b"}')
+    repo = publish(people.bob, "labelled", labelled)
+    assert summary(repo, "labels")[0] == "warn" and nul in summary(repo, "labels")[1] and "labels" not in repo.facts
+    assert "Row 2" in summary(repo, "placed")[1] and nul in summary(repo, "placed")[1]
+    base = write_base(tmp_path / "base")
+    (base / "config.json").write_text(r'{"model_type": "b\u0000ert"}')
+    assert nul in summary(publish(people.acme, "base", base, by=people.alice), "valid_config")[1]
+    task = tmp_path / "rows"
+    task.mkdir()
+    (task / "README.md").write_text(TASK_CARD)
+    (task / "train.jsonl").write_text(r'{"text": "a\u0000b", "label": "positive"}' + "\n")
+    rows = [r'{"text": "fine", "label": "positive"}', r'{"text": "fine", "label": "nega\u0000tive"}']
+    (task / "test.jsonl").write_text("\n".join(rows))
+    verdict, said = summary(publish(people.acme, "rows", task, kind=Kind.TASK, by=people.alice), "readable")
+    assert verdict == "fail" and "train.jsonl, row 1: " in said and "test.jsonl, row 2: the line " + nul in said
+    assert not Job.objects.exclude(state="succeeded").exists()
 
 
 def test_checks_of_a_change_request_do_not_touch_the_head(people: People, tmp_path: Path) -> None:

@@ -179,6 +179,10 @@ def test_what_cannot_be_proposed(people: People, lab: dict[str, Repo]) -> None:
     ({"version": 2}, "version"), ({"members": {}}, "list"), ({"base": {"repo": "x", "sha": SHA}}, "owner/name"),
     ({"base": {"repo": "a/b", "sha": "main"}}, "full commit id"), ({"members": [3]}, "Member 1"),
     ({"router": {"name": 3}}, "router"), ({"router": {"name": "x", "parameters": {"a": True}}}, "numbers"),
+    ({"router": {"name": "x", "parameters": {"a": 1e40}}}, "ordinary size"),
+    ({"router": {"name": "x", "parameters": {"a": 10**400}}}, "not allowed in JSON"),
+    ({"router": {"name": "x", "parameters": {"a": float("nan")}}}, "not allowed in JSON"),
+    ({"router": {"name": "x\0"}}, "NUL"),
     ({"generalist": {"recipe": []}}, "generalist"),
     ({"members": [{"adapter": {"repo": "a/b", "sha": SHA}, "task": {"repo": "a/t", "sha": SHA}}] * 2}, "twice"),
 ])  # fmt: skip
@@ -186,7 +190,10 @@ def test_bad_manifests(change: dict[str, Any], sentence: str) -> None:
     good = Manifest(Pin("a/base", SHA)).to_dict()
     with pytest.raises(BadManifest, match=sentence):
         manifest.parse(json.dumps(good | change))
-    for text in ("[", "[]", "3", '{"version": 1}'):
+    for number in (10**400, float("nan"), float("-inf")):
+        with pytest.raises(BadManifest, match="ordinary size"):
+            manifest.parse(good | {"router": {"name": "x", "parameters": {"a": number}}})
+    for text in ("[", "[]", "3", '{"version": 1}', '{"version": 1, "version": 1}', "[" * 100_000, '"\ud800"'):
         with pytest.raises(BadManifest):
             manifest.parse(text)
 

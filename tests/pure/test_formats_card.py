@@ -37,6 +37,8 @@ def front(text: str) -> dict:
         ("a: [1", "front_invalid"),
         ("a: b: c", "front_invalid"),
         ("a: \x07", "front_invalid"),
+        (r'a: "b\0c"', "front_invalid"),
+        (r'"b\x00c": 1', "front_invalid"),
     ],
 )
 def test_hostile_front_matter_is_refused_at_once(text: str, code: str) -> None:

@@ -56,6 +56,17 @@ def test_three_formats_read_alike(format: reading.Format, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("format", reading.FORMATS)
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_a_row_with_the_letter_nul_is_named(column: str, format: reading.Format, tmp_path: Path) -> None:
+    rows = [ROWS[0], ROWS[1] | {column: "a\0b"}, ROWS[2]]
+    split = read_split(write(tmp_path / f"train.{format}", rows), format)
+    assert [row.text for row in split.rows] == [ROWS[0]["text"], ROWS[2]["text"]]
+    (problem,) = split.problems
+    assert problem.row == {"jsonl": 2, "csv": 3, "parquet": 2}[format]
+    assert "the letter NUL" in problem.message
+
+
+@pytest.mark.parametrize("format", reading.FORMATS)
 def test_a_missing_label_column_names_those_found(format: reading.Format, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="'sentence', 'category'") as caught:
         read_split(write(tmp_path / f"x.{format}", [{"sentence": "a", "category": "b"}]), format)
