@@ -34,6 +34,16 @@ def _loaded(place: Path) -> tuple[Runtime, str]:
     return Runtime(place, task="classify", max_length=TOKENS), encoder_identity(place)
 
 
+@lru_cache(maxsize=2)
+def _width(place: Path) -> int:
+    return int(_loaded(place)[0].features(["one"]).shape[1])
+
+
+def width() -> int:
+    """How many numbers a vector of the encoder has. Raises NoEncoder, RuntimeFault."""
+    return _width(folder())
+
+
 def loaded() -> tuple[Runtime, str]:
     """The encoder in this process's memory, and its identity. Raises NoEncoder, RuntimeFault."""
     return _loaded(folder())

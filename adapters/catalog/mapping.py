@@ -5,11 +5,12 @@ Only what everybody may read shapes the drawing, so nobody can tell from it that
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Func, IntegerField, Q
 from pgvector.django import CosineDistance
 
 from adapters.embeddings.layout import NEIGHBOURS, lay_into, lay_out
@@ -25,6 +26,13 @@ GROWN = 0.5
 MOST = 20_000
 
 
+class VectorDims(Func):
+    """How many numbers a stored vector has."""
+
+    function = "vector_dims"
+    output_field = IntegerField()
+
+
 def lay_in(repo: Repo) -> None:
     """Give a newly placed repo its point beside its nearest, whatever the map holds reading no more than those few;
     nobody moves. Asks for a new drawing when many came. In a transaction."""
@@ -32,7 +40,11 @@ def lay_in(repo: Repo) -> None:
     MapPoint.objects.filter(repo=repo).delete()
     if row is None:
         return
-    same = _public().filter(fitted=True, embedding__probe=row.probe)
+    same = (
+        _public()
+        .alias(width=VectorDims("embedding__vector"))
+        .filter(fitted=True, embedding__probe=row.probe, width=len(list(row.vector)))
+    )
     nearest = same.order_by(CosineDistance("embedding__vector", row.vector)).select_related("embedding")
     near = list(nearest[:NEIGHBOURS])
     drawn = np.asarray([list(point.embedding.vector) for point in near], np.float32)
@@ -53,8 +65,9 @@ def run(running: Running) -> dict[str, Any]:
     rows = list(_public_rows().select_related("repo")[:MOST])
     if not rows:
         return {"points": 0}
-    probe = max({row.probe for row in rows}, key=[row.probe for row in rows].count)
-    rows = [row for row in rows if row.probe == probe]
+    # Vectors of another encoder, or of another width, have no distance to the others: the most common stay.
+    (probe, width), _count = Counter((row.probe, len(list(row.vector))) for row in rows).most_common(1)[0]
+    rows = [row for row in rows if (row.probe, len(list(row.vector))) == (probe, width)]
     known = {point.repo_id: (point.x, point.y) for point in MapPoint.objects.filter(fitted=True)}
     start = np.asarray([known.get(row.repo_id, (np.nan, np.nan)) for row in rows])
     vectors = np.asarray([list(row.vector) for row in rows], np.float32)
@@ -63,7 +76,9 @@ def run(running: Running) -> dict[str, Any]:
     with running.adopt(), transaction.atomic():
         layout = (MapPoint.objects.order_by("-layout").values_list("layout", flat=True).first() or 0) + 1
         others = list(
-            Embedding.objects.filter(method=METHOD, probe=probe).exclude(pk__in=[row.pk for row in rows])[:MOST]
+            Embedding.objects.alias(width=VectorDims("vector"))
+            .filter(method=METHOD, probe=probe, width=width)
+            .exclude(pk__in=[row.pk for row in rows])[:MOST]
         )
         MapPoint.objects.all().delete()
         made = [

@@ -133,6 +133,12 @@ def _texts(repo: Repo, commit: Commit, given: examples.Given, made: Placement, p
                 f"{examples.VECTORS} names the encoder {given.encoder[:16] or 'none'}, this hub's is {identity[:16]}. "
                 "Encode the examples with this hub's encoder (its identity stands at /api/v1/placing)."
             )
+        if given.vectors.shape[1] != encoder.width():
+            raise EmbeddingFault(
+                f"{examples.VECTORS} holds vectors of {given.vectors.shape[1]:,} numbers, this hub's encoder makes "
+                f"{encoder.width():,}. Encode the examples with this hub's encoder (what it is stands at "
+                "/api/v1/placing)."
+            )
         placed = texts.from_rows(given.vectors[: texts.MOST])
         made.rows.append(_row(repo, commit, texts.METHOD, identity, placed, given.origin, 0.0, device, given))
         return

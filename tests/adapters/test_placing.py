@@ -89,6 +89,7 @@ def test_own_examples_and_vectors(people: People, tmp_path: Path) -> None:
         ("zero", {"vectors": np.zeros((6, 384), np.float32)}, "", "zero"),
         ("other", {"rows": np.ones((6, 384), np.float32)}, "", "no tensor named vectors"),
         ("flat", {"vectors": np.ones(384, np.float32)}, "", "shape"),
+        ("narrow", {"vectors": np.ones((8, 10), np.float32)}, "", "vectors of 10 numbers"),
     ],
 )
 def test_vectors_that_cannot_be_used(

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from adapters.catalog import mapping
 from adapters.search.filters import Filters
 from adapters.search.relatives import relatives
+from hub.jobs.models import Job
 from hub.repos.models import Kind, Repo
 from tests.adapters.test_placing import write_task
 from tests.make_adapters import lora_tensors, write_adapter, write_base
@@ -110,6 +111,19 @@ def test_the_map_shows_what_one_may_see(people: People, tmp_path: Path) -> None:
     assert len(asked) <= 9 and any("LIMIT 5" in query["sql"] for query in asked), (
         "its few nearest, not all that is drawn"
     )
+
+
+def test_a_vector_of_another_width_stops_nobody(people: People, tmp_path: Path) -> None:
+    from adapters.models import Embedding, MapPoint
+
+    publish(people.alice, "odd", write_task(tmp_path / "odd", "The actors"), kind=Kind.TASK)
+    Embedding.objects.filter(repo__name="odd", method="texts").update(vector=[1.0] * 10)
+    MapPoint.objects.filter(repo__name="odd").update(fitted=True)
+    for name, words in (("films", "The actors in this film"), ("food", "Cook rice"), ("bank", "My card")):
+        publish(people.alice, name, write_task(tmp_path / name, words), kind=Kind.TASK)
+    assert not Job.objects.exclude(state="succeeded").exists()
+    drawn = set(MapPoint.objects.filter(fitted=True).values_list("repo__name", flat=True))
+    assert drawn == {"films", "food", "bank"}, "drawn anew without the one that has no distance to them"
 
 
 def test_gated_repos_shape_and_show_nothing_to_those_not_let_in(people: People, tmp_path: Path) -> None:
