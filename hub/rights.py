@@ -31,14 +31,12 @@ def can(actor: Actor, verb: Verb, repo: Repo) -> bool:
     """May this actor do this with this repo?"""
     if verb == Verb.READ:
         return _may_read(actor, repo)
-    if not actor.may_write or not _may_read(actor, repo):
+    if not actor.may_write or not _may_read(actor, repo) or not actor.reaches(repo.full_name):
         return False
     if verb == Verb.PROPOSE:
         return True
     if verb == Verb.REVIEW:
         return actor.is_maintainer
-    if not actor.reaches(repo.full_name):
-        return False
     return can_act_for(actor, repo.owner, admin=verb == Verb.ADMIN)
 
 
@@ -69,6 +67,8 @@ def require(actor: Actor, verb: Verb, repo: Repo) -> None:
         raise Denied("Sign in first.")
     if not actor.may_write:
         raise Denied("This token may only read; make one with the write scope.")
+    if not actor.reaches(repo.full_name):
+        raise Denied("This token is limited to other repos.")
     raise Denied(f"You may not {verb} {repo.full_name}.")
 
 

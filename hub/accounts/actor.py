@@ -29,6 +29,11 @@ class Actor:
     def is_maintainer(self) -> bool:
         return self.account is not None and self.account.is_maintainer
 
+    @property
+    def is_limited(self) -> bool:
+        """A token for some repos only: it has no business with accounts, nor with what holds for every repo."""
+        return self.token is not None and self.token.is_limited
+
     def reaches(self, repo_id: str) -> bool:
         """False if the token in hand is limited to other repos than `owner/name`."""
         return self.token is None or not self.token.repos or repo_id.lower() in self.token.repos

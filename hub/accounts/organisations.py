@@ -35,7 +35,7 @@ def find_account(name: str) -> Account:
 
 def create_organisation(*, actor: Actor, name: str, **profile: Any) -> Account:
     """Make an organisation that the actor administers. Raises Denied, ValidationError (name, taken)."""
-    if actor.account is None or not actor.may_write or _is_limited(actor):
+    if actor.account is None or not actor.may_write or actor.is_limited:
         raise Denied("Sign in to make an organisation.")
     names.check_account_name(name)
     if Account.objects.filter(name__iexact=name).exists():
@@ -102,13 +102,8 @@ def _known(profile: dict[str, Any]) -> dict[str, Any]:
     return {field: profile[field] for field in PROFILE_FIELDS if field in profile}
 
 
-def _is_limited(actor: Actor) -> bool:
-    """A token for some repos only has no business with accounts."""
-    return actor.token is not None and actor.token.is_limited
-
-
 def _require_admin(actor: Actor, account: Account) -> None:
-    if _is_limited(actor) or not rights.can_act_for(actor, account, admin=True):
+    if actor.is_limited or not rights.can_act_for(actor, account, admin=True):
         raise Denied(f"You may not administer {account.name}.")
 
 

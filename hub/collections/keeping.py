@@ -24,7 +24,7 @@ FIELDS = ("title", "description", "private", "theme", "position")
 def collections_for(actor: Actor) -> QuerySet[Collection]:
     """Public ones, and those of the actor and of their organisations."""
     shown = Q(private=False)
-    if actor.account is not None and not (actor.token and actor.token.is_limited):
+    if actor.account is not None and not actor.is_limited:
         shown |= Q(owner=actor.account) | Q(owner__in=organisations_of(actor.account))
     return Collection.objects.filter(shown).select_related("owner")
 
@@ -36,8 +36,7 @@ def find(actor: Actor, slug: str) -> Collection | None:
 
 def may_change(actor: Actor, row: Collection) -> bool:
     """Its owner, and who may write for the organisation that owns it."""
-    limited = actor.token is not None and actor.token.is_limited
-    return not limited and rights.can_act_for(actor, row.owner)
+    return not actor.is_limited and rights.can_act_for(actor, row.owner)
 
 
 def items_for(actor: Actor, collection: Collection) -> QuerySet[Item]:
@@ -109,8 +108,7 @@ def remove(*, actor: Actor, item: Item) -> None:
 
 
 def _require(actor: Actor, owner: Account) -> None:
-    limited = actor.token is not None and actor.token.is_limited
-    if limited or not rights.can_act_for(actor, owner):
+    if actor.is_limited or not rights.can_act_for(actor, owner):
         raise Denied(f"You may not change collections of {owner.name}.")
 
 

@@ -52,8 +52,10 @@ def knock(job: Job) -> None:
 
 
 def may_cancel(actor: Actor, job: Job) -> bool:
-    """Its owner, who may write its repo, and maintainers."""
+    """Its owner, who may write its repo, and maintainers; with a token for some repos only jobs about those."""
     if actor.account is None or not actor.may_write:
+        return False
+    if actor.is_limited and (job.repo is None or not actor.reaches(job.repo.full_name)):
         return False
     if job.owner_id == actor.account.pk or actor.is_maintainer:
         return True

@@ -40,6 +40,8 @@ def ask(*, actor: Actor, repo: Repo, text: str = "") -> AccessRequest:
     """Ask to be let in. Asking again changes nothing. Raises Denied, NotGated."""
     if actor.account is None or not actor.may_write:
         raise Denied("Sign in to ask for access.")
+    if not actor.reaches(repo.full_name):
+        raise Denied("This token is limited to other repos.")
     if not repo.gated or not Repo.objects.filter(pk=repo.pk).known_to(actor).exists():
         raise NotGated(f"{repo.full_name} is not gated: there is nothing to ask for.")
     state = State.ACCEPTED if repo.gated == Gate.AUTO else State.PENDING

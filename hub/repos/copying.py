@@ -18,11 +18,12 @@ from hub.rights import Verb
 def duplicate(*, actor: Actor, source: Repo, owner: Account, name: str, private: bool | None = None) -> Repo:
     """Make `owner/name` with the files that the source's main branch has now; all or nothing.
 
-    Unless asked otherwise, a copy of a private repo is private, and others follow the new owner's habit.
+    Unless asked otherwise, a copy of a private or gated repo is private (a copy has no gate, so a public one would let
+    everybody in), and others follow the new owner's habit.
     Raises as `lifecycle.create_repo` and `commits.commit`.
     """
     rights.require(actor, Verb.READ, source)
-    if private is None and source.private:
+    if private is None and (source.private or source.gated):
         private = True
     with transaction.atomic():
         copy = lifecycle.create_repo(actor=actor, owner=owner, name=name, kind=source.kind, private=private)

@@ -45,7 +45,7 @@ def hide(*, actor: Actor, comment: Comment) -> Comment:
     own = actor.account is not None and comment.author_id == actor.account.pk
     writes = rights.can(actor, Verb.WRITE, comment.change_request.repo)
     reviews = rights.can(actor, Verb.REVIEW, comment.change_request.repo)
-    if not actor.may_write or not (own or writes or reviews):
+    if not rights.can(actor, Verb.PROPOSE, comment.change_request.repo) or not (own or writes or reviews):
         raise Denied("Only who wrote a comment, the repo's writers and maintainers may hide it.")
     with transaction.atomic():
         comment.hidden = True

@@ -74,6 +74,6 @@ def delete(*, actor: Actor, key: int) -> None:
 
 
 def _maintainer(actor: Actor) -> Account:
-    if actor.account is None or not actor.may_write or not actor.is_maintainer:
+    if actor.account is None or not actor.may_write or not actor.is_maintainer or actor.is_limited:
         raise Denied("Canned replies are kept by maintainers.")
     return actor.account

@@ -78,6 +78,6 @@ def judge(*, actor: Actor, key: str, agreed: bool) -> None:
 
 
 def _maintainer(actor: Actor) -> Any:
-    if actor.account is None or not actor.may_write or not actor.is_maintainer:
+    if actor.account is None or not actor.may_write or not actor.is_maintainer or actor.is_limited:
         raise Denied("Rules are for maintainers.")
     return actor.account

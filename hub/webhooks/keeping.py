@@ -90,7 +90,7 @@ def words_of(row: Webhook) -> list[str]:
 
 
 def _owner(actor: Actor, *, writing: bool = False) -> Account:
-    if actor.account is None or (actor.token is not None and actor.token.is_limited):
+    if actor.account is None or actor.is_limited:
         raise Denied("Webhooks belong to a person: sign in, or use a token that is not limited to some repos.")
     if writing and not actor.may_write:
         raise Denied("This token may only read; make one with the write scope.")

@@ -4,6 +4,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hub.accounts.models import Scope, create_person
+from hub.accounts.tokens import create_token
 from hub.repos import trees
 from hub.repos.models import Repo
 from tests.api.test_api_repos import API, get, post
@@ -45,6 +46,27 @@ def test_from_proposal_to_approval(people: People) -> None:
     assert client().get(f"{API}/repos/acme/open/download/a.txt").status_code == 302
     repo.refresh_from_db()
     assert repo.head == after["merged_as"]
+
+
+def test_a_maintainers_token_for_some_repos_decides_nothing_elsewhere(people: People) -> None:
+    repo, number = propose(people)
+    base, head = f"/repos/acme/open/change-requests/{number}", trees.resolve_commit(repo, f"refs/pr/{number}").sha
+    said = post(client(people.mary), f"{base}/comments", {"text": "Mine"})
+    _row, text = create_token(account=people.mary, label="one", repos=["mary/own"])
+    mary = client(None)
+    mary.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    assert get(mary, base)["may_decide"] is False
+    post(mary, f"{base}/decisions", {"verdict": "approve", "sha": head}, 403)
+    post(mary, f"{base}/comments", {"text": "x"}, 403)
+    assert mary.delete(f"{API}{base}/comments/{said['id']}").status_code == 403
+    quarantine = {"standing": "quarantined", "reason": "no"}
+    assert mary.put(f"{API}/repos/acme/open/standing", quarantine, format="json").status_code == 403
+    assert mary.put(f"{API}/repos/acme/open/like").status_code == 403
+    post(mary, "/queue/rules", {"name": "All"}, 403)
+    post(mary, "/queue/replies", {"group": "g", "title": "t", "text": "x"}, 403)
+    repo.refresh_from_db()
+    shown = get(client(people.mary), base)
+    assert (shown["state"], shown["decisions"], repo.standing) == ("open", [], "good")
 
 
 def test_rename_close_open_merge_and_hide(people: People) -> None:

@@ -3,9 +3,11 @@
 import pytest
 from django.test import Client
 
+from hub import rights
 from hub.activity.models import Notice
-from hub.repos import access
+from hub.repos import access, copying
 from hub.repos.models import Repo
+from hub.rights import Verb
 from tests.markup import markup
 from tests.people import PASSWORD, People, make_repo, put
 from tests.world import client
@@ -17,6 +19,14 @@ def gated(people: People) -> Repo:
     put(people.alice, repo, {"README.md": b"---\nlicense: mit\n---\nhush"})
     access.set_gate(actor=people.actor("alice"), repo=repo, gated="manual")
     return repo
+
+
+def test_a_copy_by_somebody_let_in_is_no_open_door(people: People, gated: Repo) -> None:
+    access.grant(actor=people.actor("alice"), repo=gated, account=people.charlie)
+    copy = copying.duplicate(actor=people.actor("charlie"), source=gated, owner=people.charlie, name="copy")
+    assert copy.private
+    for name in ("bob", None):
+        assert not rights.can(people.actor(name), Verb.READ, copy)
 
 
 def browser(name: str | None) -> Client:

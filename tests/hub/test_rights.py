@@ -61,6 +61,19 @@ def test_read_tokens_and_limited_tokens(people: People) -> None:
         lifecycle.create_repo(actor=limited, owner=people.alice, name="three")
 
 
+def test_a_limited_token_reads_what_is_public_and_does_nothing_there(people: People) -> None:
+    there, elsewhere = make_repo(people.alice, "there"), make_repo(people.alice, "elsewhere")
+    for person in (people.alice, people.mary):
+        row, _text = tokens.create_token(account=person, label="t", repos=["alice/there"])
+        limited, unlimited = Actor(account=person, token=row), Actor(account=person)
+        assert {verb for verb in Verb if can(limited, verb, there)} == {
+            verb for verb in Verb if can(unlimited, verb, there)
+        }
+        assert {verb for verb in Verb if can(limited, verb, elsewhere)} == READS
+        with pytest.raises(Denied, match="limited to other repos"):
+            require(limited, Verb.PROPOSE, elsewhere)
+
+
 def test_tokens_are_hashed_found_and_die(people: People) -> None:
     row, text = tokens.create_token(account=people.alice, label="laptop")
     assert text.startswith("hf_")
