@@ -50,7 +50,7 @@ def _count(recipe: Recipe) -> Iterator[Problem]:
     elif count < method.inputs_minimum or (method.inputs_maximum is not None and count > method.inputs_maximum):
         yield Problem("inputs", "error", f"{method.title} merges exactly {method.inputs_minimum} inputs, not {count}.")
     weights = [entry.weight for entry in recipe.inputs]
-    if method.name == "mean" and not sum(weights):
+    if method.name in ("mean", "regmean") and not sum(weights):
         yield Problem("inputs", "error", "The weights add up to zero, so there is no mean. Change a weight.")
     elif not any(weights):
         yield Problem("inputs", "warning", "Every weight is zero, so the result will change nothing.")

@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
         """Refuse `*name` before it is expanded, and `!!tag` before it makes something else of a value."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("Aliases (*name) are not allowed in recipes. Write the value out.")
-        if getattr(self.peek_event(), "tag", None) is not None:
+        if getattr(self.peek_event(), "tag", None) is not None:  # type: ignore[no-untyped-call]
             raise yaml.YAMLError("Tags (!name) are not allowed in recipes. Write the value alone.")
         return super().compose_node(parent, index)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ from adapters.formats.modules import WeightRole, role_of
 from adapters.formats.peft_config import PeftConfig, parse_config
 from adapters.formats.safetensors_header import TensorInfo
 from adapters.formats.values import Array, TensorFile
-from merges.methods.declaration import Statistics
+from merges.methods.declaration import Statistic, Statistics
 from merges.methods.deltas import Delta, Dense, LowRank
 from merges.recipes import Problem, RecipeError
 from merges.running.ahead import Remote
@@ -124,9 +124,23 @@ class Adapter:
         shape = self._info(site, "lora_A").shape if site.kind == "linear" else ()
         return shape[1:] if len(shape) > 2 else ()
 
-    def statistics(self, site: Site) -> Statistics:
-        """What its sidecars hold about one place."""
-        return self.sidecars.at(site.name)
+    def statistics(self, site: Site, shape: tuple[int, int], needs: Collection[Statistic]) -> Statistics:
+        """What a method needs of its sidecars about one place, whose ΔW has this shape. Raises RecipeError."""
+        try:
+            return self.sidecars.at(site.name, shape, needs)
+        except FormatError as error:
+            raise self._refused(error) from None
+
+    @property
+    def prototype(self) -> Array | None:
+        """Mean feature of its task under the bare base, where a sidecar has it. Raises RecipeError."""
+        try:
+            return self.sidecars.prototype
+        except FormatError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: FormatError) -> RecipeError:
+        return RecipeError([Problem("inputs", "error", f"{self.name}: {error.message}")])
 
     def vector_shape(self, site: Site) -> tuple[int, ...]:
         """The shape in which peft stores the vector of an IA3 or bias site."""

@@ -129,7 +129,7 @@ class _Work:
                 identity=adapter.sha256,
                 parameters={**self.recipe.parameters, **entry.parameters},
                 keep=kept,
-                statistics=adapter.statistics(site),
+                statistics=adapter.statistics(site, shape, self.recipe.declared.needs),
             )
             for adapter, entry, kept in zip(self.adapters, self.recipe.inputs, counts, strict=True)
         ]
@@ -139,7 +139,11 @@ class _Work:
         """Merge one place, keep it as a piece, and measure what writing it so loses."""
         layer = self.layer(site, keep)
         projected, back = project(layer, self.recipe.space)
-        merged = held(back(self.recipe.declared.run(projected, self.recipe.parameters)))
+        try:
+            merged = held(back(self.recipe.declared.run(projected, self.recipe.parameters)))
+        except np.linalg.LinAlgError:
+            sentence = f"{self.recipe.declared.title} has no solution for {site.name} with these inputs and weights."
+            raise RecipeError([Problem("inputs", "error", sentence)]) from None
         if site.kind in ("ia3", "bias"):
             values = dense(merged)
             arrays, length = {"values": values}, norm(merged)

@@ -25,7 +25,7 @@ def routing_files(recipe: Recipe, adapters: Sequence[Adapter]) -> dict[str, byte
     """The router of a routed merge, nothing for others. Raises RecipeError when a prototype is missing or unlike."""
     if not recipe.declared.routed:
         return {}
-    prototypes = [adapter.sidecars.prototype for adapter in adapters]
+    prototypes = [adapter.prototype for adapter in adapters]
     known = [values for values in prototypes if values is not None]
     if len(known) < len(adapters) or len({values.shape for values in known}) > 1:
         message = "The inputs' prototypes are missing or of different sizes. Compute their statistics on one base."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from adapters.diffs import Side, rows
 from adapters.diffs.sides import OpenSide
 from adapters.diffs.updates import Update, updates_of
 from adapters.formats.values import FLOATING
-from merges.methods.declaration import Statistics
+from merges.methods.declaration import Statistic, Statistics
 from merges.methods.deltas import Array, Delta, Dense, LowRank, blocks, inner, norm
 from merges.running.sidecars import Sidecars
 
@@ -144,13 +144,16 @@ class ThreeWay:
         values = self.sides[side].read(name).astype(np.float32)
         return values.reshape(1, -1) if values.ndim < 2 else values.reshape(values.shape[0], -1)
 
-    def statistics(self, unit: Unit, side: str) -> Statistics:
-        """What a side's sidecars hold of a unit; they name its module, and a bias by the vector that changes."""
+    def statistics(self, unit: Unit, side: str, shape: tuple[int, int], needs: Collection[Statistic]) -> Statistics:
+        """What a method needs of a side's sidecars about a unit whose change has this shape. Raises FormatError.
+
+        They name its module, and a bias by the vector that changes.
+        """
         role = self.sides[side].roles().get(unit.members[0])
         name = unit.name if unit.is_update or role is None else role.module
         if role is not None and role.part == "lora_bias":
             name += ".bias"
-        return self.sidecars.get(side, Sidecars()).at(name)
+        return self.sidecars.get(side, Sidecars()).at(name, shape, needs)
 
     def preview(self, progress: Progress | None = None) -> dict[str, Any]:
         """Who changed what, and for each conflict how the two changes lie to each other."""

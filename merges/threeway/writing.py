@@ -153,7 +153,13 @@ def _run(three: ThreeWay, unit: Unit, rule: Rule) -> Any:
                 f"{SIDE_WORDS[side]} has none. Publish them from /merge/statistics, or choose another strategy."
             )
     sources = tuple(
-        Source(three.delta(unit, side), weight, side, parameters, statistics=three.statistics(unit, side))
+        Source(
+            delta := three.delta(unit, side),
+            weight,
+            side,
+            parameters,
+            statistics=three.statistics(unit, side, delta.shape, method.needs),
+        )
         for side, weight in (("ours", rule.ours), ("theirs", rule.theirs))
     )
     try:

@@ -70,9 +70,8 @@ def test_each_reason_not_to_merge_has_its_sentence(sound: list[dict[str, Any]], 
     assert "hold the same weights" in errors([one | {"sha256": "1"}, sound[1] | {"sha256": "1"}])
     assert "at least two inputs" in errors([one])
     assert "exactly 2" in errors([one, sound[1], None], "slerp")
-    assert "no mean" in errors(
-        sound, "mean", inputs=[{"adapter": "a/b", "weight": 1}, {"adapter": "c/d", "weight": -1}]
-    )
+    opposed = [{"adapter": "a/b", "weight": 1}, {"adapter": "c/d", "weight": -1}]
+    assert all("no mean" in errors(sound, method, inputs=opposed) for method in ("mean", "regmean"))
 
 
 def test_the_same_adapter_twice_is_refused_unless_the_revisions_differ(sound: list[dict[str, Any]]) -> None:

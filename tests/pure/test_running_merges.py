@@ -1,5 +1,6 @@
 """The run on local folders: what it writes, what it reports, what it refuses."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,40 @@ def product(folder: Path, module: str = QUERY) -> np.ndarray:
     name = module.removeprefix("base_model.model.")
     alpha = config.get("alpha_pattern", {}).get(name, config["lora_alpha"])
     return alpha / rank * (tensors[f"{module}.lora_B.weight"] @ tensors[f"{module}.lora_A.weight"])
+
+
+BROKEN = {
+    "norm that is a word": ("fisher", {"w": np.ones((8, 8), np.float32)}, {"norm": "x"}, "'x' where its norm"),
+    "norm that is none": ("fisher", {"w": np.ones((8, 8), np.float32)}, {"norm": "nan"}, "where its norm"),
+    "fisher too narrow": ("fisher", {"w": np.ones((8, 3), np.float32)}, {}, "8 × 3 F32 for W, where 8 × 8"),
+    "fisher too short": ("fisher", {"w": np.ones((2, 8), np.float32)}, {}, "2 × 8 F32 for W"),
+    "fisher of one number": ("fisher", {"w": np.ones((), np.float32)}, {}, "a single number F32"),
+    "fisher not finite": ("fisher", {"w": np.full((8, 8), np.nan, np.float32)}, {}, "NaN, infinite"),
+    "fisher beyond float32": ("fisher", {"w": np.full((8, 8), 1e300)}, {}, "far too large values for W"),
+    "fisher of whole numbers": ("fisher", {"w": np.ones((8, 8), np.int32)}, {}, "I32"),
+    "gram of another size": ("gram", {"w": np.ones((3, 3), np.float32)}, {}, "where 8 × 8 or 8 floating"),
+    "gram not finite": ("gram", {"w": np.full(8, np.inf, np.float32)}, {}, "NaN, infinite"),
+    "prototype by another name": ("prototype", {"x": np.ones(8, np.float32)}, {}, "one vector named prototype"),
+    "prototype of zeros": ("prototype", {"prototype": np.zeros(8, np.float32)}, {}, "without a direction"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_statistics_that_do_not_fit_are_refused_by_name(folders: list[Path], tmp_path: Path, name: str) -> None:
+    kind, tensors, metadata, words = BROKEN[name]
+    site = QUERY.removeprefix("base_model.model.")
+    for folder in folders:
+        sha256 = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+        (folder / "statistics").mkdir()
+        path = folder / "statistics" / f"{kind}.safetensors"
+        save_file({site if key == "w" else key: value for key, value in tensors.items()}, path,
+                  metadata | {"weights_sha256": sha256})  # fmt: skip
+    merge(folders, tmp_path / "mean", "mean")
+    with pytest.raises(RecipeError) as caught:
+        merge(folders, tmp_path / "out", {"gram": "regmean", "prototype": "soft_moe"}.get(kind, kind))
+    assert words.replace("W", site) in str(caught.value)
+    assert f"alice/in0: statistics/{kind}.safetensors" in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_folder_holds_a_sound_adapter_heads_recipe_and_report(folders: list[Path], tmp_path: Path) -> None:
