@@ -37,6 +37,12 @@ MOST_FILES = 20_000
 MOST_REBUILT = 4
 """One shard may describe files of so many times the largest allowed size together."""
 
+SMALLEST, MOST_SMALL = 4096, 8192
+"""Chunks of a shard's files: one for so many bytes, and so many more for small files and the ends of large ones.
+
+Clients cut at 8 KiB at least, but a xorb may have chunks of one byte, and each one that is named costs memory here.
+"""
+
 AGAIN = "Remove the client's cache of this hub (the folder 'xet' in HF_HOME) and upload again."
 ANSWER_SECONDS = 24 * 3600
 Progress = Callable[[int, int], None]
@@ -62,6 +68,7 @@ def register(actor: Actor, repo: Repo, shard: Shard, progress: Progress = lambda
     rows = _usable(actor, named, shard)
     for xorb in shard.xorbs:
         _check_xorb(xorb, rows[xorb.hash])
+    _check_chunks(shard, rows)
     checked = [_check_file(file, rows) for file in shard.files if file.terms]
     made, done = False, 0
     total = sum(one.file.size for one in checked)
@@ -154,8 +161,29 @@ def _check_xorb(claimed: ShardXorb, row: Xorb) -> None:
         raise FormatError("The shard describes other chunks than the xorb has.")
 
 
+def _check_chunks(shard: Shard, rows: dict[bytes, Xorb]) -> None:
+    """Do the terms fit their xorbs, with no more chunks than so many bytes may have? Raises FormatError.
+
+    Looks at the terms alone, so that a small shard cannot name more chunks than memory holds.
+    """
+    chunks = size = 0
+    for file in shard.files:
+        for term in file.terms:
+            table = xorbs.table_of(rows[term.xorb].pk)
+            if term.end > len(table) or term.size != table.unpacked(term.start, term.end):
+                raise FormatError("A term of a file does not fit its xorb.")
+            chunks += term.end - term.start
+            size += term.size
+    most = size // SMALLEST + len(shard.files) + MOST_SMALL
+    if chunks > most:
+        raise FormatError(
+            f"The files of this shard are cut into {chunks:,} chunks, more than the {most:,} that their {size:,} bytes "
+            f"may have. Cut them into chunks of {SMALLEST:,} bytes or more."
+        )
+
+
 def _check_file(file: ShardFile, rows: dict[bytes, Xorb]) -> Checked:
-    """Ranges, lengths, proofs and the file's hash against our tables. Raises FormatError."""
+    """Proofs and the file's hash against our tables. Raises FormatError."""
     terms: list[FileTerm] = []
     raw: list[bytes] = []
     lengths: list[int] = []
@@ -163,8 +191,6 @@ def _check_file(file: ShardFile, rows: dict[bytes, Xorb]) -> Checked:
     for term in file.terms:
         row = rows[term.xorb]
         table = xorbs.table_of(row.pk)
-        if term.end > len(table) or term.size != table.unpacked(term.start, term.end):
-            raise FormatError("A term of a file does not fit its xorb.")
         known = table.raw_hashes(term.start, term.end)
         if hashes.range_hash(known) != term.proof:
             raise FormatError("The verification hash of a term is wrong.")

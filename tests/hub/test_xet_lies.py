@@ -11,7 +11,7 @@ from django.test import Client
 
 from hub.store import objects
 from hub.store.models import Blob, Term, Upload, Xorb
-from hub.xet import shards
+from hub.xet import hashes, packing, shards
 from tests.hub.xet_support import Ask, asking, chunk, read
 from tests.people import People, make_repo
 from tests.xet_files import Sent, make_file
@@ -101,3 +101,22 @@ def test_random_bytes_never_break_a_route(people: People, ask: Ask) -> None:
             bad[at : at + 4] = struct.pack("<I", chance.choice([0, 1, 2**31, 2**32 - 1, chance.randrange(2**32)]))
         assert cas.post("/v1/shards", bytes(bad)).status_code in (200, 400)
     assert Blob.objects.filter(state="present").count() == 1
+
+
+def test_a_small_shard_names_no_more_chunks_than_its_bytes_have(people: People, ask: Ask) -> None:
+    """A xorb may have 8,192 chunks of one byte; each term of 96 bytes could name all of them again."""
+    packer, raw = packing.Packer(), []
+    for number in range(8192):
+        raw.append(hashes.chunk_hash(bytes([number % 256])))
+        packer.add(raw[-1], bytes([number % 256]))
+    body, table = packer.take()
+    term = shards.ShardTerm(table.xorb_hash, 0, len(table), len(table), hashes.range_hash(table.hashes))
+    cas = ask(people.alice, make_repo(people.alice, "x"))
+    assert cas.post(f"/v1/xorbs/default/{hashes.to_text(table.xorb_hash)}", body).status_code == 200
+    for times, status in ((1, 200), (3, 400)):
+        whole = hashes.file_hash(raw * times, table.lengths.tolist() * times)
+        file = shards.ShardFile(whole, (term,) * times, None)
+        answer = cas.post("/v1/shards", shards.serialize(shards.Shard((file,), ())))
+        assert answer.status_code == status, answer.content
+    assert "24,576 chunks, more than" in answer.json()["error"]
+    assert Blob.objects.count() == 1
