@@ -95,7 +95,9 @@ class Reader:
         self._position = 0
         self._total = 0
         self._by_offset: dict[int, tuple[str, bytes]] = {}
-        self._waiting: list[tuple[int, int | str, bytes]] = []
+        self._waiting: dict[int | str, list[tuple[int, bytes]]] = {}
+        """Base (its offset in the pack, or its id) → the deltas on it, each with its own offset."""
+
         self.objects: dict[str, tuple[str, bytes]] = {}
 
     def read(self) -> dict[str, tuple[str, bytes]]:
@@ -135,7 +137,8 @@ class Reader:
         if kind in NAMES:
             self._keep(offset, NAMES[kind], data)
         else:
-            self._waiting.append((offset, base, data))
+            self._weigh(data)
+            self._waiting.setdefault(base, []).append((offset, data))
 
     def _distance(self) -> int:
         byte = self._byte()
@@ -147,31 +150,39 @@ class Reader:
                 raise BadPack("A delta of the pack points nowhere.")
         return value
 
-    def _keep(self, offset: int, kind: str, data: bytes) -> None:
+    def _weigh(self, data: bytes) -> None:
+        """Count what a pack unpacks to, deltas and what they make, against the limits. Raises BadPack."""
         self._total += len(data)
         if len(data) > MAX_OBJECT_BYTES or self._total > MAX_TOTAL_BYTES:
             raise BadPack(
                 f"A push may bring objects of {MAX_OBJECT_BYTES:,} bytes each and {MAX_TOTAL_BYTES:,} in all. "
                 "Track large files with `git lfs track`, and push fewer commits at a time."
             )
-        self._by_offset[offset] = self.objects[object_id(kind, data)] = (kind, data)
+
+    def _keep(self, offset: int, kind: str, data: bytes) -> str:
+        self._weigh(data)
+        sha = object_id(kind, data)
+        self._by_offset[offset] = self.objects[sha] = (kind, data)
+        return sha
 
     def _resolve(self) -> None:
-        """Apply deltas until none is left; a round without progress means a base is missing."""
-        waiting = self._waiting
-        while waiting:
-            left = []
-            for offset, base, delta in waiting:
-                found = self._by_offset.get(base) if isinstance(base, int) else self.objects.get(base)
-                if found is None and isinstance(base, str):
-                    found = self._known(base)
-                if found is None:
-                    left.append((offset, base, delta))
-                else:
-                    self._keep(offset, found[0], apply_delta(found[1], delta))
-            if len(left) == len(waiting):
-                raise BadPack("The pack has a delta whose base is missing.")
-            waiting = left
+        """Apply each delta once, as soon as its base is there. Bases that the pack lacks are asked for once each."""
+        self._apply([*self._by_offset, *self.objects])
+        for base in [base for base in self._waiting if isinstance(base, str)]:
+            if base in self._waiting and (found := self._known(base)) is not None:
+                self._apply([base], {base: found})
+        if self._waiting:
+            raise BadPack("The pack has a delta whose base is missing.")
+
+    def _apply(self, bases: list[int | str], known: dict[str, tuple[str, bytes]] | None = None) -> None:
+        """Apply all deltas on these bases, and on what they make."""
+        while bases:
+            base = bases.pop()
+            for offset, delta in self._waiting.pop(base, ()):
+                found = (
+                    self._by_offset[base] if isinstance(base, int) else self.objects.get(base) or (known or {})[base]
+                )
+                bases += [offset, self._keep(offset, found[0], apply_delta(found[1], delta))]
 
     def _inflate(self, size: int) -> bytes:
         if size > MAX_OBJECT_BYTES:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import struct
 import subprocess
 import zlib
 from pathlib import Path
@@ -113,3 +114,39 @@ def test_packet_lines_end_where_they_say() -> None:
             list(packfile.packets(io.BytesIO(data).read))
     packed = b"".join(packfile.sideband([b"x" * 200_000], 1))
     assert max(int(packed[:4], 16), 0) <= 65_520
+
+
+def delta_entry(base: str, delta: bytes) -> bytes:
+    return packfile._entry_head(packfile.REF_DELTA, len(delta)) + bytes.fromhex(base) + zlib.compress(delta)
+
+
+def packed(entries: list[bytes]) -> io.BytesIO:
+    body = b"PACK" + struct.pack(">II", 2, len(entries)) + b"".join(entries)
+    return io.BytesIO(body + hashlib.sha1(body, usedforsecurity=False).digest())
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_chain_of_deltas_asks_for_each_base_once(outside: bool) -> None:
+    """The last of the chain comes first, so that no delta has its base when it is read."""
+    texts = [b"text %4d" % number for number in range(200)]
+    ids = [object_id("blob", text) for text in texts]
+    chain = [delta_entry(old, b"\x09\x09\x09" + new) for old, new in zip(ids, texts[1:], strict=False)]
+    first = packfile._entry_head(packfile.KINDS["blob"], len(texts[0])) + zlib.compress(texts[0])
+    asked: list[str] = []
+
+    def known(sha: str) -> tuple[str, bytes] | None:
+        asked.append(sha)
+        return ("blob", texts[0]) if outside and sha == ids[0] else None
+
+    found = Reader(packed([*reversed(chain), *([] if outside else [first])]), known).read()
+    assert [found[sha] for sha in ids[1:]] == [("blob", text) for text in texts[1:]]
+    assert len(asked) == len(set(asked)) <= len(chain)
+    if not outside:
+        assert not asked
+
+
+def test_deltas_count_as_what_they_unpack_to() -> None:
+    large = delta_entry("1" * 40, b"\0" * packfile.MAX_OBJECT_BYTES)
+    many = [large] * (packfile.MAX_TOTAL_BYTES // packfile.MAX_OBJECT_BYTES + 1)
+    with pytest.raises(BadPack, match="push fewer commits"):
+        Reader(packed(many), nothing).read()
