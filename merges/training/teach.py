@@ -78,6 +78,7 @@ def teach(
     labels: Sequence[str] | None = None,
     base_name: str = "",
     start: Path | None = None,
+    seen: bool = False,
     device: str | None = None,
     threads: int = 1,
     checkpoint: bytes | None = None,
@@ -87,17 +88,21 @@ def teach(
 
     An encoder gets a sequence-classification head, a causal language model learns to continue with the label. `labels`
     fixes the order of the outputs (default: sorted); `base_name` (owner/name) is recorded as the base; `start` is an
-    adapter folder to begin from instead of nothing. The epoch of the lowest validation loss is kept where there is
-    `validation`; else k-fold chooses how many epochs to train. `progress` is called after every step; what it raises
-    ends the training with nothing written. `watch` gets the curve after every epoch and a function that makes a
-    checkpoint; with `checkpoint` an interrupted training goes on where it was. When memory runs out the batch is
-    halved once. On CPU equal inputs and seed give equal files. Raises TrainingFault or RuntimeFault.
+    adapter folder to begin from instead of nothing, and `seen` says that it was taught on some of the examples or of
+    `validation` before: then none of them can judge it, so all epochs are trained and no score is given. Else the epoch
+    of the lowest validation loss is kept where there is `validation`, and k-fold chooses how many epochs to train where
+    there is none. `progress` is called after every step; what it raises ends the training with nothing written. `watch`
+    gets the curve after every epoch and a function that makes a checkpoint; with `checkpoint` an interrupted training
+    goes on where it was. When memory runs out the batch is halved once. On CPU equal inputs and seed give equal files.
+    Raises TrainingFault or RuntimeFault.
     """
     settings.check()
     order = check_examples(examples, validation, labels)
     torch.set_num_threads(threads)
     loaded = base if isinstance(base, LoadedBase) else LoadedBase(base)
     chosen = start_settings(settings, start) if start is not None else settings
+    if seen:
+        chosen, validation = replace(chosen, folds=0), ()
     of = identity(chosen, examples, validation, order, f"{base_name} {start.name if start else ''}")
     at = read_checkpoint(checkpoint, of) or Checkpoint(of, chosen.batch_size)
     job = _Training(loaded, list(examples), list(validation), order, start, choose_device(device), progress, watch, at)

@@ -1,6 +1,7 @@
 """A few examples become a published specialist, on real files and tiny real models, through the one door."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from hub.repos.models import Kind, Repo
 from hub.review.models import Check
 from hub.rights import Denied
 from merges.models import Evaluation, Teaching
-from merges.work.subjects import BadRequest
+from merges.work.subjects import BadRequest, pin
 from merges.work.teaching import starts
 from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
-from merges.work.teaching.data import BadExamples
+from merges.work.teaching.data import BadExamples, read_task
 from merges.work.teaching.showing import shown_start
 from tests.merges.conftest import write_task
 from tests.people import People
@@ -109,8 +110,17 @@ def test_teaching_again_makes_a_revision_and_keeps_the_test(people: People, base
     assert Evaluation.objects.filter(subject=second.repo, score__isnull=False).count() == 2
 
 
+def with_validation(folder: Path) -> Path:
+    """A task that holds examples back for choosing."""
+    write_task(folder)
+    rows = [{"text": f"{row.text} warm", "label": row.label} for row in opinions(24, 96)]
+    (folder / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
 def test_an_existing_task_is_taught_from_and_auto_tries_a_relative(people: People, base: Repo, tmp_path: Path) -> None:
-    task = publish(people.acme, "moods", write_task(tmp_path / "task"), kind=Kind.TASK, by=people.alice)
+    folder = with_validation(tmp_path / "task")
+    task = publish(people.acme, "moods", folder, kind=Kind.TASK, by=people.alice)
     alice = people.actor("alice")
     first = ask_for_teaching(actor=alice, order=order(target="alice/one", given=None, task="acme/moods", start="base"))
     do_jobs()
@@ -129,9 +139,43 @@ def test_an_existing_task_is_taught_from_and_auto_tries_a_relative(people: Peopl
     named.refresh_from_db()
     assert named.job.state == State.SUCCEEDED, named.job.error
     assert named.start["chosen"] == "alice/one"
+    assert "seen" not in named.start
     assert Lineage.objects.filter(
         child=named.repo, child_sha=named.result_sha, parent=first.repo, relation=Relation.BEGUN_FROM
     ).exists()
+
+
+def test_a_start_that_knows_the_examples_is_not_judged_on_them(people: People, base: Repo, tmp_path: Path) -> None:
+    """Without a validation split the examples themselves judge: whoever was taught on them would look better."""
+    publish(people.acme, "moods", write_task(tmp_path / "task"), kind=Kind.TASK, by=people.alice)
+    alice = people.actor("alice")
+    ask_for_teaching(actor=alice, order=order(target="alice/one", given=None, task="acme/moods", start="base"))
+    do_jobs()
+    tried = ask_for_teaching(actor=people.actor("bob"), order=order(target="bob/two", given=None, task="acme/moods"))
+    do_jobs()
+    tried.refresh_from_db()
+    assert (tried.start["chosen"], tried.start["tried"]) == ("base", [])
+    assert "taught on examples that would have judged them: alice/one" in tried.start["why"]
+    assert tried.report["held_back"]["n"] > 0
+    again = ask_for_teaching(
+        actor=alice, order=order(target="alice/one", given=None, task="acme/moods", start="alice/one")
+    )
+    do_jobs()
+    again.refresh_from_db()
+    assert again.job.state == State.SUCCEEDED, again.job.error
+    assert again.start["seen"] is True
+    assert again.report["held_back"] is None
+    card = trees.list_files(again.repo, trees.resolve_commit(again.repo, again.result_sha))["README.md"].read().decode()
+    assert "No cross-validated accuracy: the start was taught on some of these examples before." in card
+    # what was begun from one that knows them knows them too, on whatever it was taught since
+    own = ask_for_teaching(actor=alice, order=order(target="alice/far", given=distinct(24, 200), start="alice/one"))
+    do_jobs()
+    Lineage.objects.filter(child=own.repo, relation=Relation.TAUGHT_ON, parent=tried.task).delete()
+    rows = read_task(tried.task, trees.resolve_commit(tried.task, tried.task_sha)).split("train")
+    found = [pin(name, alice, kinds=(Kind.ADAPTER,)) for name in ("alice/one", "alice/far")]
+    assert starts.knowing(alice, found, rows) == {item.repo.pk for item in found}
+    other = [replace(row, text=f"{row.text} cold cold") for row in rows]
+    assert starts.knowing(alice, found, other) == set()
 
 
 def test_a_relative_that_knows_the_test_is_no_start(people: People, base: Repo) -> None:
@@ -152,7 +196,7 @@ def test_merges_and_lorahub_of_the_nearest_are_starts(
     people: People, base: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starts, "LORAHUB_TRIES", 3)
-    publish(people.acme, "moods", write_task(tmp_path / "task"), kind=Kind.TASK, by=people.alice)
+    publish(people.acme, "moods", with_validation(tmp_path / "task"), kind=Kind.TASK, by=people.alice)
     alice = people.actor("alice")
     with pytest.raises(BadRequest, match="no adapter 'alice/none'"):
         ask_for_teaching(actor=alice, order=order(given=None, task="acme/moods", start="alice/none"))

@@ -201,6 +201,18 @@ def test_starting_from_an_adapter_keeps_what_it_knows(base: Path, tmp_path: Path
         teach(write_encoder_wider(tmp_path / "wide"), rows, FAST, tmp_path / "x", start=tmp_path / "first")
 
 
+def test_a_start_that_has_seen_the_examples_is_not_scored_on_them(base: Path, tmp_path: Path) -> None:
+    rows = [replace(row, text=f"{row.text} {'red green blue a bird'.split()[n % 5]}", label="no" if n * n % 7 < 3 else "yes")
+            for n, row in enumerate(opinions(32))]  # fmt: skip
+    teach(base, rows, replace(FAST, epochs=8), tmp_path / "first")
+    again = replace(FAST, folds=2, epochs=2, patience=2)
+    result = teach(base, rows, again, tmp_path / "a", start=tmp_path / "first", seen=True)
+    assert (result.held_back, result.fold_curves) == (None, ())
+    assert result.curve[-1].epoch == result.best.epoch == 2
+    judged = teach(base, rows, again, tmp_path / "b", start=tmp_path / "first", validation=rows[:8], seen=True)
+    assert all(point.validation_accuracy is None for point in judged.curve)
+
+
 def write_encoder_wider(folder: Path) -> Path:
     write_encoder(folder)
     from transformers import BertConfig, BertModel

@@ -38,7 +38,7 @@ def specialist_card(row: Teaching, task: Pinned, result: Any, report: dict[str, 
         f"{row.examples} training examples with {len(result.labels)} labels ({_listed(result.labels)}), from "
         f"`{task.name}` at commit `{task.commit.sha[:10]}`.", "",
         "## Recipe", "", *_recipe(row, result, report), "",
-        "## Scores", "", *_scores(report), "",
+        "## Scores", "", *_scores(row, report), "",
         "## Cost", "",
         _cost(row, report), "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()) + ".",
@@ -92,7 +92,7 @@ def _choosing(report: dict[str, Any]) -> str:
     return f", {duration(seconds)} of choosing where to begin" if seconds >= 1 else ""
 
 
-def _scores(report: dict[str, Any]) -> list[str]:
+def _scores(row: Teaching, report: dict[str, Any]) -> list[str]:
     held, kept = report["held_back"], report["validation"]
     lines = []
     if kept["validation_accuracy"] is not None:
@@ -101,6 +101,8 @@ def _scores(report: dict[str, Any]) -> list[str]:
         )
     if held:
         lines.append(f"Cross-validated accuracy {held['right'] / held['n']:.3f}{_within(held)}.")
+    elif row.start.get("seen"):
+        lines.append("No cross-validated accuracy: the start was taught on some of these examples before.")
     if report["judged"]:
         lines.append(
             f"The hub judges the specialist on the task's {report['judged']} test texts and shows those scores on this "

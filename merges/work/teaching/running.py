@@ -99,7 +99,8 @@ def _taught(
     return teach(
         loaded, rows.examples("train"), Settings.from_dict(row.settings), output, running.progress,
         validation=rows.examples("validation"), labels=_labels(rows), base_name=base.name, start=start,
-        threads=site.TORCH_THREADS, checkpoint=_checkpoint(row), watch=_watching(running, row),
+        seen=bool(row.start.get("seen")), threads=site.TORCH_THREADS, checkpoint=_checkpoint(row),
+        watch=_watching(running, row),
     )  # fmt: skip
 
 

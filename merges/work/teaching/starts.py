@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from adapters.catalog import local
 from adapters.models import Lineage, Relation
 from adapters.search.relatives import relatives
+from adapters.tasks.reading import Row
 from adapters.tasks.validation import normalised
 from hub.accounts.actor import Actor
 from hub.jobs.running import JobFailed
@@ -22,10 +24,15 @@ from merges.work.teaching.data import TaskRows, read_task
 MOST_CANDIDATES = 6
 MOST_LOOKED_AT = 200
 MOST_NEAR = 20
+MOST_STEPS = 6
+"""How far back it is asked what a specialist was made from."""
 FILES = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
 COMBINED = {"merge": "mean of the nearest specialists", "lorahub": "LoraHub of the nearest specialists"}
 MOST_COMBINED = 4
 LORAHUB_TRIES = 12
+TESTED = "texts this task tests with"
+JUDGED = "examples that would have judged them"
+SEEN = "It was taught on some of these examples before, so none of them can be held back to score it on."
 METHODS = {"lora": ("LoRA", "rsLoRA"), "ia3": ("IA3",)}
 
 
@@ -51,31 +58,55 @@ def candidates(actor: Actor, row: Teaching, method: str) -> list[Pinned]:
     return [Pinned(repo, heads[repo.pk]) for repo in nearest if repo.pk in heads]
 
 
-def apart_from_test(
-    actor: Actor, row: Teaching, found: list[Pinned], rows: TaskRows
-) -> tuple[list[Pinned], list[Pinned]]:
-    """(those that may be tried, those taught on texts that this task tests with: their head start would be a lie).
+def apart_from_test(actor: Actor, row: Teaching, found: list[Pinned], rows: TaskRows) -> list[Pinned]:
+    """Those not taught on texts that this task tests with, whose head start would be a lie.
 
-    What was taught on this very task may be tried: its splits are its author's to keep apart.
+    What was taught on this very task stays: its splits are its author's to keep apart.
     """
-    tested = {normalised(line) for line in rows.split("test")}
-    lines = (
-        Lineage.objects.filter(
-            child__in=[item.repo for item in found],
-            relation=Relation.TAUGHT_ON,
+    known = knowing(actor, found, rows.split("test"), besides=row.task)
+    return [item for item in found if item.repo.pk not in known]
+
+
+def knowing(actor: Actor, found: list[Pinned], texts: Sequence[Row], besides: Repo | None = None) -> set[Any]:
+    """Keys of the repos that were taught on one of these texts, or made from what was; `besides` is not looked at.
+
+    At any of their commits, for a change of the card alone does not unteach. Tasks that the actor may not read stay
+    unread, so that nobody can find out what is in them.
+    """
+    asked = {normalised(line) for line in texts}
+    if not asked or not found:
+        return set()
+    above, tasks = _made_from(actor, {item.repo.pk for item in found})
+    known = set()
+    for (pk, sha), task in tasks.items():
+        if besides is not None and pk == besides.pk:
+            continue
+        made = Commit.objects.filter(repo=task, sha=sha or task.head).first()
+        if made and any(normalised(line) in asked for line in read_task(task, made).split("train")):
+            known.add(pk)
+    for _ in range(MOST_STEPS):
+        known |= {child for child, parents in above.items() if parents & known}
+    return known & {item.repo.pk for item in found}
+
+
+def _made_from(actor: Actor, front: set[Any]) -> tuple[dict[Any, set[Any]], dict[tuple[Any, str], Repo]]:
+    """What these repos were taught on, begun from and merged of, step by step: (parents by child, tasks by commit)."""
+    above: dict[Any, set[Any]] = {}
+    tasks: dict[tuple[Any, str], Repo] = {}
+    for _ in range(MOST_STEPS):
+        lines = Lineage.objects.filter(
+            child__in=front,
+            relation__in=(Relation.TAUGHT_ON, Relation.BEGUN_FROM, Relation.MERGE_OF),
             parent__in=Repo.objects.visible_to(actor),
-        )
-        .exclude(parent=row.task_id)
-        .select_related("parent__owner")
-    )
-    tasks = {line.parent_id: line.parent for line in lines}
-    telling = set()
-    for pk, task in tasks.items():
-        head = Commit.objects.filter(repo=task, sha=task.head).first()
-        if head and any(normalised(line) in tested for line in read_task(task, head).split("train")):
-            telling.add(pk)
-    knowing = {line.child_id for line in lines if line.parent_id in telling}
-    return [item for item in found if item.repo.pk not in knowing], [item for item in found if item.repo.pk in knowing]
+        ).select_related("parent__owner")
+        front = set()
+        for line in lines:
+            above.setdefault(line.child_id, set()).add(line.parent_id)
+            if line.relation == Relation.TAUGHT_ON:
+                tasks[line.parent_id, line.parent_sha] = line.parent
+            elif line.parent_id not in above:
+                front.add(line.parent_id)
+    return above, tasks
 
 
 def _near(actor: Actor, row: Teaching) -> dict[Any, int]:
@@ -105,18 +136,37 @@ def decide(
     asked = str(row.start.get("asked", "auto"))
     if asked == "base":
         return _decision("base", "Asked for.")
+    judging = rows.split("validation") or rows.split("train")
     if asked not in ("auto", *COMBINED):
-        return _decision(asked, "Asked for.", _sources([_pinned(asked, None, actor)], [1.0]))
-    found, knowing = apart_from_test(actor, row, candidates(actor, row, chosen.method), rows)
+        start = [_pinned(asked, None, actor)]
+        made = _decision(asked, "Asked for.", _sources(start, [1.0]))
+        if knowing(actor, start, rows.split("test"), besides=row.task):
+            made["why"] += " It was taught on texts this task tests with, so its score on the test split flatters it."
+        return _judged(made, {item.name for item in start if knowing(actor, start, judging)})
+    found = candidates(actor, row, chosen.method)
+    usable = apart_from_test(actor, row, found, rows)
+    known = knowing(actor, usable, judging)
+    unseen = [item for item in usable if item.repo.pk not in known]
+    left_out = [(TESTED, [item for item in found if item not in usable])]
     if asked in COMBINED:
-        made = _combined(asked, found, row, chosen, rows, labels, places, progress)
-    elif not found:
+        made = _combined(asked, usable, row, chosen, rows, labels, places, progress)
+    elif not unseen:
         made = _decision("base", "There is no relative of this base and method to begin from.")
     else:
-        made = _best(found, chosen, rows, labels, places, progress)
-    if knowing:
-        names = ", ".join(item.name for item in knowing)
-        made["why"] += f" Not tried, for they were taught on texts this task tests with: {names}."
+        made = _best(unseen, chosen, rows, labels, places, progress)
+    if asked == "auto":
+        left_out.append((JUDGED, [item for item in usable if item not in unseen]))
+    for reason, items in left_out:
+        if items:
+            made["why"] += f" Not tried, for they were taught on {reason}: {', '.join(item.name for item in items)}."
+    return _judged(made, {item.name for item in usable if item.repo.pk in known})
+
+
+def _judged(made: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """The decision, marked "seen" where a source was taught on the examples that would judge the training."""
+    if any(source["name"] in known for source in made["sources"]):
+        made["seen"] = True
+        made["why"] += f" {SEEN}"
     return made
 
 
