@@ -24,6 +24,7 @@ from merges.comparing.tuning import search_weights
 from merges.recipes import Recipe, parse
 from merges.running import LocalAdapter, run
 from merges.training.folds import stratified, usable_folds
+from merges.training.sampling import spread
 from merges.training.settings import Settings
 
 BASE = "base"
@@ -154,11 +155,12 @@ def _score(
     settings: Settings,
 ) -> tuple[int, int]:
     if runtime.task == "generate":
-        rows = list(validation or examples)[:MOST_TRIED]
+        rows = spread(validation or examples, MOST_TRIED, settings.seed)
         prompts = [prompt_of(row.text, row.text_pair, settings.template) for row in rows]
         best = runtime.label_scores(prompts, labels, adapter=subject).argmax(1)
         return sum(labels[index] == row.label for index, row in zip(best, rows, strict=True)), len(rows)
-    train, held = list(examples)[: MOST_TRIED * 4], list(validation)[: MOST_TRIED * 2]
+    train = spread(examples, MOST_TRIED * 4, settings.seed)
+    held = spread(validation, MOST_TRIED * 2, settings.seed)
     features = _features(runtime, subject, [*train, *held])
     targets = np.array([labels.index(row.label) for row in [*train, *held]])
     if held:

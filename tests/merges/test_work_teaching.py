@@ -20,7 +20,7 @@ from hub.review.models import Check
 from hub.rights import Denied
 from merges.models import Evaluation, Teaching
 from merges.work.subjects import BadRequest, pin
-from merges.work.teaching import starts
+from merges.work.teaching import comparing, starts
 from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
 from merges.work.teaching.data import BadExamples, read_task
 from merges.work.teaching.showing import shown_start
@@ -186,6 +186,8 @@ def test_a_relative_that_knows_the_test_is_no_start(people: People, base: Repo) 
     other = ask_for_teaching(actor=people.actor("bob"), order=order(target="bob/other", given=rows, start="auto"))
     do_jobs()
     other.refresh_from_db()
+    known = read_task(other.task, trees.resolve_commit(other.task, other.task_sha))
+    assert known.split("test") and comparing._nearest(other, people.actor("bob"), known) is None
     assert other.start["chosen"] == "base"
     assert "taught on texts this task tests with: alice/moods" in other.start["why"]
     Repo.objects.filter(name="moods").update(private=True)

@@ -29,6 +29,7 @@ from merges.training.heads import HeadLearner
 from merges.training.likelihoods import LikelihoodLearner
 from merges.training.loaded import LoadedBase
 from merges.training.placing import adapter_config, placed
+from merges.training.sampling import drawn, spread
 from merges.training.settings import CurvePoint, Settings, TrainingFault, usual_settings
 from merges.training.starts import BASE, Trial, choose, try_starts
 from merges.training.teach import teach
@@ -220,6 +221,23 @@ def write_encoder_wider(folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text()) | {"hidden_size": 64, "num_attention_heads": 4}
     BertModel(BertConfig(**config)).save_pretrained(folder)
     return folder
+
+
+def test_examples_sorted_by_label_are_tried_with_all_labels(causal: Path) -> None:
+    """The first 96 of such a file carry one label, and who always answers with it would be taken for perfect."""
+    rows = sorted((row for row in opinions(256)), key=lambda row: row.label)
+    assert {row.label for row in rows[:96]} == {"no"}
+    found = spread(rows, 96)
+    assert [sum(row.label == label for row in found) for label in ("no", "yes")] == [48, 48]
+    assert found == spread(rows, 96) != spread(rows, 96, seed=1)
+    few = spread([*rows[:90], *rows[-10:]], 50)
+    assert sum(row.label == "yes" for row in few) == 5
+    wanted = Runtime(causal, max_length=32).label_scores([f"{row.text}\nLabel:" for row in found], ["no", "yes"])
+    right = sum(("no", "yes")[best] == row.label for best, row in zip(wanted.argmax(1), found, strict=True))
+    trial = try_starts(causal, {}, rows, [], ["no", "yes"], replace(FAST, method="ia3", max_length=32))[0]
+    assert (trial.right, trial.n) == (right, 96)
+    assert sorted(drawn(range(500), 100)) == drawn(range(500), 100)
+    assert max(drawn(range(500), 100)) > 400
 
 
 def test_a_start_must_be_clearly_ahead() -> None:

@@ -23,7 +23,7 @@ from merges.models import Teaching
 from merges.training.settings import Settings
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
-from merges.work.teaching.data import read_task
+from merges.work.teaching.data import TaskRows, read_task
 
 MOST_TESTS = {True: 100, False: 500}
 """Test texts a comparison uses: few for causal bases, where every one costs a prompt full of examples."""
@@ -60,6 +60,7 @@ def run(running: Running) -> dict[str, Any]:
     from adapters.runtime.bases import library_versions
     from adapters.runtime.errors import RuntimeFault
     from merges.training.comparison import compare
+    from merges.training.sampling import drawn
 
     row = Teaching.objects.select_related("repo__owner", "task__owner", "base__owner").get(
         pk=running.arguments["teaching"]
@@ -76,11 +77,11 @@ def run(running: Running) -> dict[str, Any]:
         local.materialise(row.base, Commit.objects.get(repo=row.base, sha=row.base_sha), places / "base")
         made = Pinned(row.repo, Commit.objects.get(repo=row.repo, sha=row.result_sha))
         specialist = starts.fetch(made, places / "specialist")
-        near = _nearest(row, actor)
+        near = _nearest(row, actor, rows)
         started = time.perf_counter()
         try:
             ways = compare(
-                places / "base", specialist, train, test[: MOST_TESTS[_causal(places / "base")]], labels,
+                places / "base", specialist, train, drawn(test, MOST_TESTS[_causal(places / "base")]), labels,
                 nearest=starts.fetch(near, places / "nearest") if near else None, progress=running.progress,
                 max_length=Settings.from_dict(row.settings).max_length, threads=site.TORCH_THREADS,
             )  # fmt: skip
@@ -101,9 +102,10 @@ def _require_readable(row: Teaching, actor: Actor) -> None:
         raise JobFailed("The specialist, its task or its base can no longer be read by whoever asked for this.")
 
 
-def _nearest(row: Teaching, actor: Actor) -> Pinned | None:
-    """The relative that did best when starts were tried, else the latest of its kind."""
-    found = starts.candidates(actor, row, str(row.settings.get("method", "lora")))
+def _nearest(row: Teaching, actor: Actor, rows: TaskRows) -> Pinned | None:
+    """The relative that did best when starts were tried, else the nearest; none that was taught on the test's texts."""
+    known = starts.candidates(actor, row, str(row.settings.get("method", "lora")))
+    found = starts.apart_from_test(actor, row, known, rows)
     tried = {trial["name"]: trial.get("right", 0) for trial in row.start.get("tried", [])}
     return max(found, key=lambda item: tried.get(item.name, -1), default=None)
 
