@@ -200,11 +200,13 @@ def list_folder(repo: Repo, commit: Commit, path: str = "") -> tuple[list[Folder
 
 
 def log(repo: Repo, commit: Commit, limit: int = 50, skip: int = 0) -> list[Commit]:
-    """First-parent history from a commit, newest first."""
-    with_all = {row.sha: row for row in Commit.objects.select_related("author").filter(repo=repo)}
-    history: list[Commit] = []
-    current: Commit | None = with_all.get(commit.sha)
-    while current is not None and len(history) < skip + limit:
+    """First-parent history from a commit, newest first; of the commits outside the page only ids are read."""
+    parents = dict(Commit.objects.filter(repo=repo).values_list("sha", "parents"))
+    history: list[str] = []
+    current = commit.sha
+    while current in parents and len(history) < skip + limit:
         history.append(current)
-        current = with_all.get(current.parents[0]) if current.parents else None
-    return history[skip:]
+        current = parents[current][0] if parents[current] else ""
+    page = history[skip:]
+    rows = {row.sha: row for row in Commit.objects.select_related("author").filter(repo=repo, sha__in=page)}
+    return [rows[sha] for sha in page]

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,22 @@ def test_a_pointer_that_was_taken_for_a_file_becomes_it_when_it_comes(people: Pe
     assert (file.size, file.read()) == (len(PNG), PNG)
     assert not unreferenced().exists()
     assert not Blob.objects.exclude(unreferenced_since=None).exists()
+
+
+def test_a_page_of_history_reads_the_messages_of_its_own_commits_alone(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = make_repo(people.alice, "x")
+    made = [put(people.alice, repo, {"a.txt": str(number).encode()}) for number in range(12)]
+    read: list[str] = []
+    whole = Commit.from_db
+
+    def counted(db: str, names: Collection[str], values: Collection[object]) -> Commit:
+        row = whole(db, names, values)
+        read.append(row.sha)
+        return row
+
+    monkeypatch.setattr(Commit, "from_db", counted)
+    assert trees.log(repo, made[-1], limit=3, skip=2) == made[-3:-6:-1]
+    assert len(read) == 3
+    assert trees.log(repo, made[1], limit=50) == [made[1], made[0]]
