@@ -9,6 +9,7 @@ costs one table look-up a letter. A budget of steps, not a clock, stops the patt
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NoReturn
@@ -67,6 +68,7 @@ class NamePattern:
         self._table: dict[tuple[int, str], int] = {}
         self._alphabet = frozenset().union(*(test for moves in self._moves for test, _ in moves if test is not None))
         self._steps = 0
+        self._lock = threading.Lock()  # compiled patterns are kept and shared by all threads of a process
 
     def fullmatch(self, name: str) -> bool:
         """Whether the whole name matches. Raises FormatError `pattern` once the pattern's budget of steps is spent."""
@@ -74,10 +76,15 @@ class NamePattern:
         for letter in name:
             letter = letter if letter in self._alphabet else _OTHER  # so the work depends on the pattern alone
             following = self._table.get((current, letter))
-            current = self._step(current, letter) if following is None else following
+            current = self._next(current, letter) if following is None else following
             if not self._sets[current]:
                 return False
         return self._end in self._sets[current]
+
+    def _next(self, current: int, letter: str) -> int:
+        with self._lock:
+            known = self._table.get((current, letter))  # another thread may have been here first
+            return self._step(current, letter) if known is None else known
 
     def _step(self, current: int, letter: str) -> int:
         moved = {

@@ -2,8 +2,10 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -176,3 +178,28 @@ def test_any_value_of_any_key_is_taken_or_refused(value: object, key: str) -> No
     data = json.dumps(lora_config(**{key: value})).encode()
     if code_of(lambda: parse_config(data)) is None:
         assert code_of(lambda: json.loads(parse_config(data).sanitised([QUERY]))) in (None, "unsupported")
+
+
+class GivingWay(list[frozenset[int]]):
+    """A list that lets other threads run whenever its length was asked."""
+
+    def __len__(self) -> int:
+        count = super().__len__()
+        time.sleep(0.001)
+        return count
+
+
+def test_one_pattern_is_matched_by_many_threads_at_once() -> None:
+    text = "(a|b|c)?x*[a-f0-9]*.*(q|w)?[a-z]*"
+    names = ["axfq", "bfw", "xxa0", "0q", "wz", "q.."]
+    pattern, gate = NamePattern(text), threading.Barrier(len(names))
+    pattern._sets = GivingWay(pattern._sets)
+
+    def match(name: str) -> bool:
+        gate.wait()
+        return pattern.fullmatch(name)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert list(pool.map(match, names)) == [re.fullmatch(text, name) is not None for name in names]
+    assert len(set(pattern._sets)) == len(pattern._sets) == len(pattern._numbers), "each set has one number"
+    assert all(pattern._sets[number] == states for states, number in pattern._numbers.items())
