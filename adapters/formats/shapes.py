@@ -110,6 +110,8 @@ def _agrees(part: str, shape: tuple[int, ...], weight: TensorInfo, config: PeftC
     axis, side = _EXPECTED_AXES[part]
     if side == "copy":
         return shape in (weight.shape, (outputs,))
+    if not shape:
+        return False
     if side == "either":
         count = 1
         for size in shape:

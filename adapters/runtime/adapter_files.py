@@ -100,6 +100,8 @@ def _config(raw: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Peft
         raise RuntimeFault(
             "The adapter's weights hold no LoRA, IA3 or prompt tensor. Save it again with save_pretrained()."
         )
+    if single := next((name for name, tensor in tensors.items() if not tensor.ndim), ""):
+        raise RuntimeFault(f"{single} is a single number, which changes no module. Save it again with peft.")
     if kind == "LORA":
         return _lora(raw, tensors)
     if kind == "IA3":

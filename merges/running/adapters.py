@@ -152,7 +152,7 @@ class Adapter:
         peft stores those of a linear layer as (outputs, 1) or (1, inputs); a convolution's alike, so its name decides.
         """
         shape = self.vector_shape(site)
-        return not self.config.is_feedforward(site.module) if len(shape) > 2 else shape[0] != 1
+        return not self.config.is_feedforward(site.module) if len(shape) > 2 else shape[:1] != (1,)
 
     def delta(self, site: Site) -> Delta:
         """The update at one place, float32.

@@ -168,7 +168,7 @@ def ia3_config(
     return _common(recipe, adapters, heads) | {
         "peft_type": "IA3",
         "target_modules": sorted(site.module for site in shapes),
-        "feedforward_modules": sorted(site.module for site, shape in shapes.items() if shape[0] == 1),
+        "feedforward_modules": sorted(site.module for site, shape in shapes.items() if shape[:1] == (1,)),
         "init_ia3_weights": True,
     }
 

@@ -12,6 +12,8 @@ from adapters.formats.inspect import inspect_adapter, inspect_base
 from adapters.formats.modules import BaseIndex, adapted_modules, role_of
 from adapters.formats.peft_config import parse_config
 from adapters.formats.safetensors_header import Header, read_header
+from adapters.runtime.adapter_files import read_adapter
+from adapters.runtime.errors import RuntimeFault
 from tests import make_adapters
 from tests.make_adapters import ia3_config, ia3_tensors, lora_config, lora_tensors, write_adapter, write_base
 
@@ -198,3 +200,14 @@ def test_a_very_large_hostile_adapter_is_judged_in_seconds(tmp_path: Path, base:
     started = time.process_time()
     assert look(folder, base).finding("fits_base").verdict == "fail"
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_tensors_that_are_single_numbers_fit_no_base_and_cannot_be_run(kind: str, tmp_path: Path, base: Header) -> None:
+    config, tensors = (lora_config(), lora_tensors()) if kind == "lora" else (ia3_config(), ia3_tensors())
+    for number, name in enumerate(name for name in list(tensors) if "classifier" not in name):
+        folder = write_adapter(tmp_path / str(number), config, tensors | {name: np.array(2, np.float32)})
+        verdicts = {finding.name: finding for finding in look(folder, base).findings}
+        assert verdicts["fits_base"].verdict == "fail" and "a single number" in verdicts["fits_base"].summary
+        with pytest.raises(RuntimeFault, match="single number"):
+            read_adapter(folder)
