@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters.encoding.offers import Held, Named, OnFamily, adapter_ways
-from adapters.encoding.ways import MAX_POSITIONS, MAX_RANK, Lora, Same, Scale, Sparse, Way
+from adapters.encoding.ways import MAX_POSITIONS, MAX_RANK, Cast, Lora, Same, Scale, Sparse, Way
 from adapters.formats.errors import FormatError
 from adapters.formats.modules import role_of
 from adapters.formats.peft_config import PeftConfig, parse_config
@@ -75,7 +75,7 @@ def _adapter(files: Mapping[str, Path], known: Named, number: int) -> Update:
         header = opened.header
     offered = adapter_ways(OnFamily(number, config, 0), files[WEIGHTS], known)
     ways = {name: found[0] for name, found in offered.items()}
-    used = {place for way in ways.values() for place in _offsets(way)}
+    used = {place for found in offered.values() for way in found for place in _offsets(way)}
     for name, info in header.tensors.items():
         if info.nbytes and header.data_start + info.begin not in used:
             raise _unfit(name, info, config, known)
@@ -95,6 +95,8 @@ def _offsets(way: Way) -> tuple[int, ...]:
         return (way.left.offset, way.right.offset)
     if isinstance(way, Scale):
         return (way.vector.offset,)
+    if isinstance(way, Cast):
+        return (way.place.offset,)
     return (way.offset,) if isinstance(way, Same) else ()
 
 

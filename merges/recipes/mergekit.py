@@ -38,6 +38,8 @@ def translated(raw: Mapping[str, Any]) -> dict[str, Any]:
     common = _settings("parameters", raw.get("parameters"))
     inputs = [_input(f"models[{position}]", entry, common, method) for position, entry in enumerate(models)]
     base = raw.get("base_model")
+    if method == "linear" and any(entry["adapter"] == base and entry["weight"] for entry in inputs):
+        _refuse("models", "The base has a weight of its own here, which an adapter has not. Use task_arithmetic.")
     result: dict[str, Any] = {"inputs": [entry for entry in inputs if entry["adapter"] != base]}
     result |= _method(str(method), common)
     if base is not None:
@@ -68,9 +70,7 @@ def _method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if name == "slerp":
         return {"merge_method": "slerp", "parameters": {"t": given.get("t", 0.5)}}
     if name == "task_arithmetic":
-        if given.get("normalize", False):
-            return {"merge_method": "mean"}
-        return {"merge_method": "task_arithmetic", "parameters": scale}
+        return _task_arithmetic(scale, given)
     if name == "breadcrumbs":
         if given.get("normalize", False):
             _refuse(
@@ -88,6 +88,15 @@ def _method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         _refuse("parameters.normalize", "dare_linear with normalised weights is not here. Divide the weights yourself.")
     variant = {"combine": name.removeprefix("dare_"), "rescale": "l1"}
     return {"merge_method": "dare", "parameters": {**scale, **normalize, **variant}}
+
+
+def _task_arithmetic(scale: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    if not given.get("normalize", False):
+        return {"merge_method": "task_arithmetic", "parameters": scale}
+    if scale["lambda"] != 1:
+        sentence = "A lambda of normalised weights is not here. Set normalize to false and divide the weights."
+        _refuse("parameters.normalize", sentence)
+    return {"merge_method": "mean"}
 
 
 def _della(name: str, scale: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,8 @@ class _Parser:
             elif problem := next(filter(None, map(parameter.problem, values)), None):
                 self.error(f"select.grid.{name}", problem)
             else:
-                result[name] = tuple(float(value) for value in values if value != "auto")
+                kind = int if parameter.kind == "int" else float
+                result[name] = tuple(kind(value) for value in values if value != "auto")
         if math.prod(len(values) for values in result.values()) > 64:
             self.error("select.grid", "The grid has more than 64 combinations. Try fewer values.")
         return result

@@ -68,6 +68,18 @@ def test_a_lora_adapter_as_dense_numpy_says(base: Path, tmp_path: Path) -> None:
     assert changed and len(same) == len(before) - changed
 
 
+def test_a_tensor_of_a_wider_type_is_rounded_to_the_bases(tmp_path: Path) -> None:
+    """A float32 head beside a LoRA, on a base in half precision."""
+    half = {name: values.astype(np.float16) for name, values in make_adapters.base_tensors().items()}
+    head = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
+    base = tmp_path / "half.safetensors"
+    save_file(half | {"classifier.weight": np.zeros((3, 8), np.float16)}, base)
+    tensors = make_adapters.lora_tensors(labels=0) | {"base_model.model.classifier.weight": head}
+    config = make_adapters.lora_config(modules_to_save=["classifier"])
+    after = made(base, tmp_path, adapter_files(make_adapters.write_adapter(tmp_path / "lora", config, tensors)))
+    np.testing.assert_array_equal(after["classifier.weight"], head.astype(np.float16))
+
+
 def test_ia3_multiplies(base: Path, tmp_path: Path) -> None:
     tensors = {name: values for name, values in make_adapters.ia3_tensors().items() if "ia3_l" in name}
     folder = make_adapters.write_adapter(

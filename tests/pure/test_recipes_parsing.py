@@ -226,6 +226,14 @@ def test_anything_is_a_recipe_or_refused_in_sentences_that_can_be_sent(data: Any
     json.dumps([[one.field, one.message] for one in problems], ensure_ascii=False).encode()
 
 
+def test_a_grid_of_whole_numbers_keeps_them_whole() -> None:
+    select = {"tasks": ["a/task"], "grid": {"seed": [1, 2], "lambda": [1]}}
+    recipe = parse({"merge_method": "dare", "inputs": ["a/b", "c/d"], "select": select})
+    assert recipe.select is not None
+    assert [type(value) for value in recipe.select.grid["seed"]] == [int, int]
+    assert parse(to_yaml(recipe)) == recipe
+
+
 def test_mergekits_ties_keeps_mergekits_defaults() -> None:
     recipe = parse(
         """
@@ -279,6 +287,8 @@ def test_mergekits_methods_have_ours(
         ({"parameters": {"select_topk": 1}}, "'select_topk' is not here"),
         ({"tokenizer_source": "union"}, "no meaning for adapters"),
         ({"models": "a"}, "must be a list"),
+        ({"merge_method": "task_arithmetic", "parameters": {"normalize": True, "lambda": 0.5}}, "lambda of normalised"),
+        ({"merge_method": "linear", "base_model": "a/b"}, "weight of its own"),
         ({"models": [{"name": "a"}]}, "models[0] must hold model"),
     ],
 )
