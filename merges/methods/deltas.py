@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 
 RANK_TOLERANCE = 1e-6
 WELL_CONDITIONED = 1e4
+LARGEST = float(np.finfo(np.float32).max)
 CANCELLED = 64 * float(np.finfo(np.float64).eps)
 
 
@@ -128,6 +129,22 @@ def dense(delta: Delta) -> Array:
 def held(delta: Delta) -> Delta:
     """The delta as something that can be read often: computed once where it is computed block by block."""
     return Dense(dense(delta)) if isinstance(delta, Blockwise) else delta
+
+
+def fits_float32(delta: Delta) -> bool:
+    """Whether every value is finite in float32, and so is every product of factors.
+
+    Σ|l||r| ≤ rank · max|L| · max|R| settles nearly all products; the others are multiplied out in float64.
+    """
+    parts = (delta.left, delta.right) if isinstance(delta, LowRank) else (dense(delta),)
+    sizes = [float(np.abs(part).max(initial=0.0)) for part in parts]
+    if not np.isfinite(sizes).all():
+        return False
+    if not isinstance(delta, LowRank) or delta.rank * sizes[0] * sizes[1] < LARGEST:
+        return True
+    right = delta.right.astype(np.float64)
+    products = (delta.left[block].astype(np.float64) @ right for block in blocks(delta.shape))
+    return all(float(np.abs(values).max(initial=0.0)) < LARGEST for values in products)
 
 
 def inner(one: Delta, other: Delta) -> float:

@@ -94,7 +94,7 @@ def _bracket(delta: Delta, share: float) -> tuple[float, float]:
 def sampled_rows(shape: tuple[int, int], values: int) -> Array:
     """About so many entries as sixteen evenly spaced runs of neighbouring rows, which a file gives up quickly."""
     rows, columns = shape
-    length = max(1, values // (RUNS * columns))
+    length = max(1, values // (RUNS * max(1, columns)))
     if rows <= RUNS * length:
         return np.arange(rows)
     starts = np.linspace(0, rows - length, RUNS).astype(np.int64)
@@ -185,7 +185,7 @@ def _split(delta: Delta, edge: int) -> tuple[int, Array]:
         bins = _bins(sizes)
         above += int(np.count_nonzero(bins > edge))
         inside.append(sizes[(bins == edge) & (sizes > 0)])
-    return above, np.concatenate(inside)
+    return above, np.concatenate(inside) if inside else np.zeros(0, np.float32)
 
 
 def _share(above: list[int], inside: list[Array], keep: int) -> list[int]:

@@ -21,7 +21,7 @@ from adapters.formats.peft_config import PeftConfig, parse_config
 from adapters.formats.safetensors_header import TensorInfo
 from adapters.formats.values import Array, TensorFile
 from merges.methods.declaration import Statistic, Statistics
-from merges.methods.deltas import Delta, Dense, LowRank
+from merges.methods.deltas import Delta, Dense, LowRank, fits_float32
 from merges.recipes import Problem, RecipeError
 from merges.running.ahead import Remote
 from merges.running.sidecars import Sidecars, open_sidecars
@@ -159,7 +159,16 @@ class Adapter:
 
         LoRA: scaling·B·A, kept as (scaling·B, A), scaling α/r or α/√r (Hu et al. 2021, Kalajdzievski 2023).
         IA3: l − 1, since a vector of ones changes nothing (Liu et al. 2022).
+        Raises RecipeError for values that float32 cannot hold.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = self._made(site)
+        if not fits_float32(made):
+            message = f"{site.name} changes by values that float32 cannot hold, so it cannot be merged."
+            raise RecipeError([Problem("inputs", "error", f"{self.alias or self.name}: {message}")])
+        return made
+
+    def _made(self, site: Site) -> Delta:
         if site.kind == "ia3":
             return Dense(self._read(site, "ia3_l").reshape(1, -1) - np.float32(1.0))
         if site.kind == "bias":

@@ -29,8 +29,8 @@ from merges.running.journal import Journal
 from merges.running.pool import in_order, threads_for
 from merges.running.report import LayerReport, MergeReport, Progress, Totals, as_json, manifest, tell, totals
 from merges.running.results import WholeResult
-from merges.running.whole import Checkpoint, Difference, Rows, Scaled, is_float, open_checkpoint
-from merges.running.writing import rounded, stored
+from merges.running.whole import Checkpoint, Difference, Rows, Scaled, can_merge, open_checkpoint
+from merges.running.writing import rounded, stored, too_large
 
 Input = Checkpoint | Adapter
 
@@ -61,13 +61,13 @@ def merge_checkpoints(
         result.begin(fresh=not journal.done)
         try:
             _stream(work, result, journal, names, progress)
+            told = _finish(work, result, journal, names, base.folder, inputs, written)
+            result.publish(output)
         except BaseException:
             result.close()
             if scratch is None:
                 result.discard()
             raise
-        told = _finish(work, result, journal, names, base.folder, inputs, written)
-        result.publish(output)
     return _report(told, journal, work, result, warnings, started)
 
 
@@ -129,14 +129,14 @@ class _Work:
             return everything
         changed = set().union(*self.sites)
         whole = any(isinstance(item, Checkpoint) for item in self.inputs)
-        return [name for name in everything if is_float(self.ground.info(name)) and (whole or name in changed)]
+        return [name for name in everything if can_merge(self.ground.info(name)) and (whole or name in changed)]
 
     def layers(self, names: Sequence[str]) -> Iterator[Layer]:
         """Every layer that can be merged, in order."""
         return (
             self.layer(name, Rows(self.ground, name, keeping=True))
             for name in names
-            if is_float(self.ground.info(name))
+            if can_merge(self.ground.info(name))
         )
 
     def layer(self, name: str, base: Rows, keep: Sequence[int | None] = ()) -> Layer:
@@ -246,31 +246,45 @@ def _stream(work: _Work, result: WholeResult, journal: Journal, names: Sequence[
 
 def _merged(work: _Work, result: WholeResult, name: str, keep: Sequence[int | None]) -> dict[str, Any]:
     """Merge and write one tensor; what the journal keeps of it."""
-    if not is_float(work.ground.info(name)):
+    if not can_merge(work.ground.info(name)):
         result.copy(name)
         return {}
     base = Rows(work.ground, name, keeping=True)
     layer = work.layer(name, base, keep)
     opposed, products = sampled(layer)
-    length, lost = _write(result, name, base, work.recipe.declared.run(layer, work.recipe.parameters), work.recipe)
+    try:
+        length, lost = _write(result, name, base, work.recipe.declared.run(layer, work.recipe.parameters), work.recipe)
+    except np.linalg.LinAlgError:
+        message = f"{name} cannot be decomposed: its values are NaN, too large, or too far apart in size."
+        raise RecipeError([Problem("inputs", "error", message)]) from None
     if not math.isfinite(length):
         message = f"{name} becomes NaN or infinite: one of the inputs holds such values there. Leave it out."
         raise RecipeError([Problem("inputs", "error", message)])
+    if not math.isfinite(lost):
+        raise RecipeError([Problem("output.dtype", "error", too_large(name, work.recipe.output.dtype))])
     report = LayerReport(name, "tensor", layer.shape, (), 0, length, lost / length if length else 0.0, opposed.share)
     return {"report": asdict(report), "mass": [opposed.mass, opposed.left], "products": products.tolist()}
 
 
 def _write(result: WholeResult, name: str, base: Rows, merged: Delta, recipe: Recipe) -> tuple[float, float]:
-    """Write θ₀ + τ (or τ) block by block; returns ‖τ‖ and what rounding to the output's type loses of it."""
+    """Write θ₀ + τ (or τ) block by block; returns ‖τ‖ and what rounding to the output's type loses of it.
+
+    The loss is infinite or NaN where a value is too large for that type.
+    """
     dtype, alone = recipe.output.dtype, recipe.output.form == "delta"
     length = lost = 0.0
     for block in blocks(base.shape):
-        with borrowed((block.stop - block.start, base.shape[1])) as (change,):
+        with (
+            borrowed((block.stop - block.start, base.shape[1])) as (change,),
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
             merged.rows(block, change)
             if dtype == "float32":
-                length += float(np.vdot(change, change))
+                square = float(np.vdot(change, change))
+                length += square if math.isfinite(square) else float(np.square(change, dtype=np.float64).sum())
                 if not alone:
                     change += base.rows(block)
+                    lost += 0.0 * (float(change.max()) + float(change.min()))  # NaN where θ₀ + τ overflows
                 result.write(name, block.start * base.shape[1], change.data)
                 continue
             exact = change.astype(np.float64)

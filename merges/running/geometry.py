@@ -36,7 +36,7 @@ def conflict(layer: Layer) -> Conflict:
         values = source.delta.rows(rows) * np.float32(source.weight)
         total += values
         mass += float(np.abs(values).sum(dtype=np.float64))
-    scale = count / rows.size
+    scale = count / max(1, rows.size)
     return Conflict(mass * scale, float(np.abs(total).sum(dtype=np.float64)) * scale)
 
 
@@ -47,10 +47,15 @@ def sampled(layer: Layer) -> tuple[Conflict, Any]:
     for source, place in zip(layer.sources, values, strict=True):
         source.delta.rows(rows, place.reshape(rows.size, layer.shape[1]))
     weights = np.asarray(layer.weights, np.float32)
-    scale = count / rows.size
+    scale = count / max(1, rows.size)
     mass = float(np.abs(weights) @ np.abs(values).sum(axis=1, dtype=np.float64)) * scale
     left = float(np.abs(weights @ values).sum(dtype=np.float64)) * scale
-    return Conflict(mass, left), scale * (values @ values.T).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = (values @ values.T).astype(np.float64)
+    if not np.isfinite(gram).all():  # squares of values above 1e19 overflow float32
+        wide = values.astype(np.float64)
+        gram = wide @ wide.T
+    return Conflict(mass, left), scale * gram
 
 
 def products(layer: Layer) -> Any:
@@ -70,7 +75,11 @@ def _factored_products(factors: list[LowRank]) -> Any:
     """⟨LᵢRᵢ, LⱼRⱼ⟩ from one Gram matrix of all left and one of all right factors."""
     left = np.concatenate([delta.left for delta in factors], axis=1)
     right = np.concatenate([delta.right for delta in factors], axis=0)
-    both = (left.T @ left).astype(np.float64) * (right @ right.T)
+    with np.errstate(over="ignore", invalid="ignore"):
+        both = (left.T @ left).astype(np.float64) * (right @ right.T)
+    if not np.isfinite(both).all():
+        wide, other = left.astype(np.float64), right.astype(np.float64)
+        both = (wide.T @ wide) * (other @ other.T)
     ends = np.cumsum([0, *(delta.rank for delta in factors)])
     result = np.zeros((len(factors), len(factors)))
     for row in range(len(factors)):

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from merges.methods import Layer, Source
-from merges.methods.deltas import Array, Delta, Dense, LowRank, dense, held, norm, zero
+from merges.methods.deltas import Array, Delta, Dense, LowRank, dense, fits_float32, held, norm, zero
 from merges.methods.spaces import project
 from merges.recipes import Problem, Recipe, RecipeError, lint, to_yaml
 from merges.running import allocation
@@ -35,6 +35,7 @@ from merges.running.writing import (
     lora_config,
     rounded,
     stored,
+    too_large,
 )
 
 RECIPE, REPORT = "recipe.yaml", "merge_report.json"
@@ -136,7 +137,20 @@ class _Work:
         return Layer(site.name, shape, tuple(sources))
 
     def merge(self, number: int, site: Site, keep: Sequence[int | None]) -> None:
-        """Merge one place, keep it as a piece, and measure what writing it so loses."""
+        """Merge one place, keep it as a piece, and measure what writing it so loses.
+
+        Raises RecipeError for a result that is not finite in the output's type.
+        """
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                facts, arrays = self._merged(site, keep)
+        except np.linalg.LinAlgError:
+            message = f"{site.name} cannot be decomposed: its values are too large, or too far apart in size."
+            raise RecipeError([Problem("inputs", "error", message)]) from None
+        self.pieces.put(number, facts, arrays)
+
+    def _merged(self, site: Site, keep: Sequence[int | None]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What the piece of one place says and holds."""
         layer = self.layer(site, keep)
         projected, back = project(layer, self.recipe.space)
         try:
@@ -144,6 +158,8 @@ class _Work:
         except np.linalg.LinAlgError:
             sentence = f"{self.recipe.declared.title} has no solution for {site.name} with these inputs and weights."
             raise RecipeError([Problem("inputs", "error", sentence)]) from None
+        if not fits_float32(merged):
+            raise RecipeError([Problem("inputs", "error", too_large(site.name, "float32"))])
         if site.kind in ("ia3", "bias"):
             values = dense(merged)
             arrays, length = {"values": values}, norm(merged)
@@ -156,6 +172,8 @@ class _Work:
                 written = LowRank(*(rounded(part, self.recipe.output.dtype) for part in arrays.values()))
                 lost = float(np.hypot(lost, rounding(made.factors, written)))
         opposed = conflict(layer)
+        if not np.isfinite([length, lost, opposed.mass, opposed.left]).all():
+            raise RecipeError([Problem("output.dtype", "error", too_large(site.name, self.recipe.output.dtype))])
         report = LayerReport(
             name=site.name,
             kind=site.kind,
@@ -167,7 +185,7 @@ class _Work:
             sign_conflict=opposed.share,
         )
         facts = {"report": asdict(report), "conflict": asdict(opposed), "products": products(layer).tolist()}
-        self.pieces.put(number, facts, arrays)
+        return facts, arrays
 
     def share_out_ranks(self) -> None:
         """Read the pieces' facts; for a budget over the whole adapter, decide each layer's rank and what that loses.

@@ -169,6 +169,11 @@ def is_float(info: TensorInfo) -> bool:
     return info.dtype in FLOATING
 
 
+def can_merge(info: TensorInfo) -> bool:
+    """Whether there is something to merge: numbers, and at least one of them."""
+    return is_float(info) and info.count > 0
+
+
 def _shards(local: LocalAdapter, name: str, place: str) -> list[str]:
     folder = local.folder
     if WEIGHTS in local.remote or (folder / WEIGHTS).is_file():

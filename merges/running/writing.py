@@ -64,6 +64,12 @@ def header_bytes(
     return len(text).to_bytes(8, "little") + text
 
 
+def too_large(name: str, dtype: str) -> str:
+    """The sentence for a result that its type cannot hold."""
+    hint = " Choose bfloat16 or float32." if dtype == "float16" else " Give smaller weights."
+    return f"{name} holds values that are too large for {dtype}.{hint}"
+
+
 def safetensors(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file: tensors in the order of their names, always the same bytes."""
     ordered = sorted(tensors.items())

@@ -241,6 +241,54 @@ def test_what_does_not_fit_is_said(lab: tuple[Path, dict[str, Path]], tmp_path: 
     assert not list(tmp_path.glob("out*"))
 
 
+def change_all(folders: list[Path], name: str, value: torch.Tensor) -> None:
+    for folder in folders:
+        tensors = load_file(folder / "model.safetensors")
+        save_file(tensors | {name: value.clone()}, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_values_too_large_for_the_output_are_named(
+    scratch: bool, lab: tuple[Path, dict[str, Path]], tmp_path: Path
+) -> None:
+    base, tunes = lab
+    change_all([base, *tunes.values()], "pooler.dense.bias", torch.full((16,), 7e4))
+    output, kept = {"form": "checkpoint", "dtype": "float16"}, tmp_path / "kept" if scratch else None
+    with pytest.raises(RecipeError, match=r"pooler.dense.bias holds values that are too large for float16"):
+        merge(base, tunes, tmp_path / "out", output=output, scratch=kept)
+    assert not list(tmp_path.glob("out*"))
+    change_all([base], "pooler.dense.bias", torch.full((16,), 3e38))
+    change_all(list(tunes.values()), "pooler.dense.bias", torch.full((16,), 3.2e38))
+    with pytest.raises(RecipeError, match=r"pooler.dense.bias holds values that are too large for float32"):
+        merge(base, tunes, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_result_that_cannot_be_finished_leaves_nothing(lab: tuple[Path, dict[str, Path]], tmp_path: Path) -> None:
+    base, tunes = lab
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        merge(base, tunes, tmp_path / "out")
+    assert [path.name for path in tmp_path.glob("out*")] == ["out"]
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "tsv_m"])
+@pytest.mark.parametrize("form", ["checkpoint", "delta"])
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0)])
+def test_empty_tensors_stay_as_they_are(
+    shape: tuple[int, ...], form: str, method: str, lab: tuple[Path, dict[str, Path]], tmp_path: Path
+) -> None:
+    base, tunes = lab
+    change_all([base, *tunes.values()], "a.weight", torch.zeros(shape))
+    merge(base, tunes, tmp_path / "out", method, output={"form": form})
+    file = "model.safetensors" if form == "checkpoint" else "delta.safetensors"
+    made = load_file(tmp_path / "out" / file)
+    assert ("a.weight" in made) == (form == "checkpoint")
+    assert "pooler.dense.bias" in made
+    assert form == "delta" or made["a.weight"].shape == shape
+
+
 def test_two_modules_that_are_one_tensor_of_the_base_are_refused(tmp_path: Path) -> None:
     """An adapter of T5's encoder and decoder on a base that holds only the encoder: which half to take is no choice."""
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 1, "vocab_size": 40}

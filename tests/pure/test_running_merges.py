@@ -328,6 +328,45 @@ def test_inputs_that_cannot_be_merged_are_refused_in_a_sentence(name: str, folde
     assert all(problem.field.startswith("inputs") for problem in caught.value.problems)
 
 
+def enlarge(folder: Path, left: float, right: float, dtype: type = np.float32) -> None:
+    tensors = load_file(folder / "adapter_model.safetensors")
+    sizes = {"lora_B": left, "lora_A": right}
+    made = {name: value.astype(dtype) * sizes.get(name.split(".")[-2], 1.0) for name, value in tensors.items()}
+    save_file({name: value.astype(dtype) for name, value in made.items()}, folder / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "method", "output", "words"),
+    [
+        ((1e200, 1e200), np.float64, "task_arithmetic", {}, r"alice/in0: bert\S* changes by values that float32"),
+        ((1e25, 1e25), np.float32, "ties", {}, r"alice/in0: bert\S* changes by values that float32"),
+        ((1e25, 1e25), np.float32, "task_arithmetic", {}, r"alice/in0: bert\S* changes by values that float32"),
+        (
+            (1e6, 1e-6), np.float32, "task_arithmetic", {"form": "stacked", "dtype": "float16"},
+            r"bert\S* holds values that are too large for float16. Choose bfloat16",
+        ),
+    ],
+)  # fmt: skip
+def test_finite_values_that_overflow_are_named(
+    sizes: tuple[float, float], dtype: type, method: str, output: dict, words: str, folders: list[Path], tmp_path: Path
+) -> None:
+    for folder in folders[:2]:
+        enlarge(folder, *sizes, dtype)
+    with pytest.raises(RecipeError, match=words):
+        merge(folders[:2], tmp_path / "out", method, output=output)
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("form", ["exact", "stacked"])
+def test_large_factors_of_ordinary_updates_merge(form: str, folders: list[Path], tmp_path: Path) -> None:
+    wanted = sum(product(folder) for folder in folders[:2])
+    for folder in folders[:2]:
+        enlarge(folder, 1e25, 1e-25)
+    report = merge(folders[:2], tmp_path / "out", output={"form": form}, parameters={"lambda": 1.0})
+    np.testing.assert_allclose(product(tmp_path / "out"), wanted, rtol=1e-4, atol=1e-6)
+    assert report.cosines[0][0] == pytest.approx(1.0)
+
+
 def test_inputs_must_be_the_recipes(folders: list[Path], tmp_path: Path) -> None:
     recipe = parse({"merge_method": "mean", "inputs": ["alice/a", "alice/b"]})
     with pytest.raises(RecipeError, match="The recipe names alice/a, alice/b but nothing was given"):
