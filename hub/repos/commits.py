@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -76,16 +76,18 @@ def commit(
     message: str,
     branch: str = DEFAULT_BRANCH,
     parent: str | None = None,
+    ready: Mapping[str, Ready] | None = None,
 ) -> Commit:
     """Apply changes to a branch as one new commit, whole or not at all; returns it (or the head if nothing changes).
 
     `branch` is a branch name or a full ref such as `refs/pr/3`. With `parent` the commit is made only on that head; a
-    retry of a commit that went through returns it again.
+    retry of a commit that went through returns it again. `ready` is what `prepare` made of these changes.
     Raises rights.Denied, policy.Refused, BadChange, Conflict, trees.RevisionNotFound, store StoreError.
     """
     ref_name = full_ref(branch)
     require_right(actor, repo, ref_name)
-    ready = _prepare(changes_, _attributes(repo, ref_name, changes_))
+    if ready is None:
+        ready = prepare(repo, ref_name, changes_)
     with transaction.atomic():
         ref = _locked_ref(repo, ref_name)
         head = Commit.objects.get(repo=repo, sha=ref.target) if ref.target != ZERO_SHA else None
@@ -97,6 +99,14 @@ def commit(
         if parent and (head is None or head.sha != parent):
             raise Conflict(head.sha if head else ZERO_SHA)
         return _record_commit(draft, ref, tree, [head.sha] if head else [], actor.account, message)
+
+
+def prepare(repo: Repo, revision: str, changes_: Sequence[Change]) -> dict[str, Ready]:
+    """Check every file, then store the bytes, for a commit on top of a revision.
+
+    For callers who commit within a transaction of their own, which must not wait for bytes. Raises as `commit`.
+    """
+    return _prepare(changes_, _attributes(repo, revision, changes_))
 
 
 def commit_merge(
@@ -224,7 +234,7 @@ def _locked_ref(repo: Repo, name: str) -> Ref:
     return Ref.objects.select_for_update().get(repo=repo, name=name)
 
 
-def _apply(repo: Repo, head: Commit | None, changes_: Iterable[Change], ready: dict[str, Ready]) -> _Draft:
+def _apply(repo: Repo, head: Commit | None, changes_: Iterable[Change], ready: Mapping[str, Ready]) -> _Draft:
     draft = _Draft(repo, trees.flatten(repo, head.tree) if head else {})
     for change in changes_:
         if isinstance(change, Put):

@@ -34,33 +34,11 @@ def open_change_request(
 
     Raises Denied, RevisionNotFound (no such branch, or no such commit).
     """
-    rights.require(actor, Verb.PROPOSE, repo)
-    full = commits.full_ref(target)
-    if not full.startswith("refs/heads/"):
-        raise trees.RevisionNotFound(f"{repo.full_name} has no branch '{target[:80]}' that a change could go to.")
-    head = trees.resolve_commit(repo, full)
-    if base is not None:
-        head = trees.resolve_commit(repo, base)
+    full, start = _start(actor, repo, target, base)
+    number = _next_number(repo)
     with transaction.atomic():
-        Repo.objects.filter(pk=repo.pk).update(next_number=F("next_number") + 1)
-        number = Repo.objects.values_list("next_number", flat=True).get(pk=repo.pk) - 1
-        request = ChangeRequest.objects.create(
-            repo=repo,
-            number=number,
-            title=_one_line(title) or "Untitled",
-            author=actor.account,
-            state=State.DRAFT if draft else State.OPEN,
-            target=full,
-            base=head.sha,
-            opened_at=None if draft else timezone.now(),
-        )
-        Ref.objects.create(repo=repo, name=request.ref, target=head.sha)
-        if description:
-            Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
-        record(actor.account, "open_change_request", repo=repo, number=number)
-        if not draft:
-            queue.reassess(request)
-    conversation.told_of_opening(request, description)
+        request = _opened(actor, repo, number, title, description, full, start, draft=draft)
+        conversation.told_of_opening(request, description)
     return request
 
 
@@ -74,21 +52,63 @@ def propose(
     target: str = "main",
     base: str | None = None,
 ) -> tuple[ChangeRequest, Commit]:
-    """Open a change request with its first commit; if the commit is refused there is no change request either.
+    """Open a change request with its first commit; if the commit is refused, nothing happened and nobody is told.
 
     Raises as `open_change_request` and `commits.commit`.
     """
-    request = open_change_request(
-        actor=actor, repo=repo, title=title, description=description, target=target, base=base
-    )
+    full, start = _start(actor, repo, target, base)
+    ready = commits.prepare(repo, start.sha, changes_)
+    number = _next_number(repo)
     message = f"{title}\n\n{description}".strip()
-    try:
-        return request, commits.commit(actor=actor, repo=repo, changes_=changes_, message=message, branch=request.ref)
-    except Exception:
-        with transaction.atomic():
-            Ref.objects.filter(repo=repo, name=request.ref).delete()
-            request.delete()
-        raise
+    with transaction.atomic():
+        request = _opened(actor, repo, number, title, description, full, start, draft=False)
+        made = commits.commit(
+            actor=actor, repo=repo, changes_=changes_, message=message, branch=request.ref, ready=ready
+        )
+        conversation.told_of_opening(request, description)
+    return request, made
+
+
+def _start(actor: Actor, repo: Repo, target: str, base: str | None) -> tuple[str, Commit]:
+    """The full ref of the target, and the commit to start from. Raises Denied, RevisionNotFound."""
+    rights.require(actor, Verb.PROPOSE, repo)
+    full = commits.full_ref(target)
+    if not full.startswith("refs/heads/"):
+        raise trees.RevisionNotFound(f"{repo.full_name} has no branch '{target[:80]}' that a change could go to.")
+    head = trees.resolve_commit(repo, full)
+    return full, head if base is None else trees.resolve_commit(repo, base)
+
+
+def _next_number(repo: Repo) -> int:
+    """A number that no other change request gets.
+
+    In a transaction of its own: the repo's row is not kept locked while blobs are, which commits lock first.
+    """
+    with transaction.atomic():
+        Repo.objects.filter(pk=repo.pk).update(next_number=F("next_number") + 1)
+        return Repo.objects.values_list("next_number", flat=True).get(pk=repo.pk) - 1
+
+
+def _opened(
+    actor: Actor, repo: Repo, number: int, title: str, description: str, target: str, start: Commit, *, draft: bool
+) -> ChangeRequest:
+    request = ChangeRequest.objects.create(
+        repo=repo,
+        number=number,
+        title=_one_line(title) or "Untitled",
+        author=actor.account,
+        state=State.DRAFT if draft else State.OPEN,
+        target=target,
+        base=start.sha,
+        opened_at=None if draft else timezone.now(),
+    )
+    Ref.objects.create(repo=repo, name=request.ref, target=start.sha)
+    if description:
+        Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
+    record(actor.account, "open_change_request", repo=repo, number=number)
+    if not draft:
+        queue.reassess(request)
+    return request
 
 
 def comment(*, actor: Actor, request: ChangeRequest, text: str) -> Comment:

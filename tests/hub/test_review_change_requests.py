@@ -3,7 +3,11 @@
 import pytest
 from django.db import IntegrityError, transaction
 
+from hub.activity.models import Event, Notice
+from hub.jobs.models import Job
 from hub.repos import trees
+from hub.repos.changes import Change, Delete, Inline, Put
+from hub.repos.policy import Refused
 from hub.review import change_requests, decisions, merging, queue
 from hub.review.models import ChangeRequest, Decision, State
 from hub.review.refusals import MergeConflict, NotPossible
@@ -73,6 +77,31 @@ def test_conflicts_name_the_files(people: People, request_: ChangeRequest) -> No
     assert merging.conflicts(request_) == ["a.txt"]
     with pytest.raises(MergeConflict, match=r"a\.txt"):
         change_requests.merge(actor=people.actor("charlie"), request=request_)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"), [([Put("x.pkl", Inline(b"x"))], Refused), ([Delete("nowhere.txt")], trees.EntryNotFound)]
+)
+def test_of_a_refused_proposal_nobody_hears(people: People, changes: list[Change], wrong: type[Exception]) -> None:
+    repo = make_repo(people.charlie, "x")
+    put(people.charlie, repo, {"a.txt": b"1"})
+    events, jobs = Event.objects.count(), Job.objects.count()
+    with pytest.raises(wrong):
+        change_requests.propose(
+            actor=people.actor("bob"), repo=repo, changes_=changes, title="t", description="@alice look"
+        )
+    assert not ChangeRequest.objects.exists() and not Notice.objects.exists()
+    assert (Event.objects.count(), Job.objects.count()) == (events, jobs)
+    assert list(repo.refs.values_list("name", flat=True)) == ["refs/heads/main"]
+    change_requests.propose(
+        actor=people.actor("bob"),
+        repo=repo,
+        changes_=[Put("a.txt", Inline(b"2"))],
+        title="t",
+        description="@alice look",
+    )
+    told = set(Notice.objects.values_list("account__name", "kind"))
+    assert told == {("alice", "mention"), ("charlie", "state")} and Job.objects.count() > jobs
 
 
 def test_only_the_author_writes_its_ref(people: People, request_: ChangeRequest) -> None:
