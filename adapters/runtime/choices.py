@@ -118,6 +118,17 @@ class ChoiceReader:
         return sums, counts.expand(len(heads), -1)
 
 
+def passes(tails: Sequence[list[int]], *, together: bool) -> list[tuple[int, int]]:
+    """What scoring these choices behind one prompt reads, pass by pass: (tokens behind it, places that are predicted).
+
+    Together a pass reads the nodes of a tree, apart one choice; the prompt is read again in every pass.
+    """
+    if not together:
+        return [(len(tail), len(tail) + 1) for tail in tails]
+    sizes = [len(_tree(tuple(map(tuple, some))).ids) for _, some in _grouped(tails)]
+    return [(size, size + 1) for size in sizes]
+
+
 def parts_within(rows: Sequence[int], columns: int) -> Iterator[list[int]]:
     """Rows in parts of which each meets the vocabulary at TOGETHER positions at most, `columns` positions a row."""
     size = max(1, TOGETHER // columns)

@@ -20,9 +20,18 @@ MESSAGE = "Reading examples in the prompt"
 
 
 def shots_in_order(
-    examples: Sequence[Example], tokenizer: Any, order: int, most_tokens: int, template: str = DEFAULT_TEMPLATE
+    examples: Sequence[Example],
+    tokenizer: Any,
+    order: int,
+    most_tokens: int,
+    template: str = DEFAULT_TEMPLATE,
+    longest: int | None = None,
 ) -> tuple[list[int], int]:
-    """(token numbers of the examples in the order of this seed, how many fit into `most_tokens`)."""
+    """(token numbers of the examples in the order of this seed, how many fit into `most_tokens`).
+
+    An example of more than `longest` tokens loses its beginning, as a text that is asked about does; one that does not
+    fit any more is left out for the next that does.
+    """
     rows = list(examples)
     random.Random(order).shuffle(rows)  # noqa: S311 - an order, not a secret
     taken: list[int] = []
@@ -30,11 +39,24 @@ def shots_in_order(
     for row in rows:
         text = f"{prompt_of(row.text, row.text_pair, template)} {row.label}\n\n"
         ids = tokenizer(text, add_special_tokens=not taken)["input_ids"]
-        if len(taken) + len(ids) > most_tokens:
-            break
-        taken += ids
-        count += 1
+        ids = ids[-longest:] if longest else ids
+        if len(taken) + len(ids) <= most_tokens:
+            taken += ids
+            count += 1
     return taken, count
+
+
+def asked(
+    runtime: Runtime, texts: Sequence[Example], labels: Sequence[str], template: str, *, first: bool = True
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token numbers of (each text's prompt, each label), together at most the runtime's `max_length`.
+
+    As `Runtime.label_likelihoods` reads them; `first` says that nothing stands before the prompt.
+    """
+    tails = label_tokens(runtime.tokenizer, labels, runtime.max_length)
+    room = runtime.max_length - max(map(len, tails), default=0)
+    prompts = [prompt_of(row.text, row.text_pair, template) for row in texts]
+    return prompt_tokens(runtime.tokenizer, prompts, room, special=first), tails
 
 
 def in_context_scores(
@@ -48,13 +70,13 @@ def in_context_scores(
 ) -> np.ndarray:
     """Mean log-likelihood per token of each label behind prefix and prompt, shape (texts, labels), in nats.
 
-    The prefix is read once and its keys and values are reused, which is the cheapest way to do this.
+    The prefix is read once and its keys and values are reused, which is the cheapest way to do this. Texts are cut as
+    they are without a prefix.
     """
-    tokenizer, reader = runtime.tokenizer, runtime.choices(None)
-    prompts = [prompt_of(row.text, row.text_pair, template) for row in texts]
-    heads = prompt_tokens(tokenizer, prompts, 256, special=not prefix)
+    reader = runtime.choices(None)
+    heads, tails = asked(runtime, texts, labels, template, first=not prefix)
     sums, counts = reader.scores(
-        heads, label_tokens(tokenizer, labels, 64), at_once=max(1, min(16, TOKENS_IN_MEMORY // max(1, len(prefix)))),
+        heads, tails, at_once=max(1, min(16, TOKENS_IN_MEMORY // max(1, len(prefix)))),
         prefix=reader.prefix(prefix), progress=lambda done, total, _: progress(done, total, MESSAGE),
     )  # fmt: skip
     return (sums / counts).numpy()

@@ -78,12 +78,13 @@ def run(running: Running) -> dict[str, Any]:
         made = Pinned(row.repo, Commit.objects.get(repo=row.repo, sha=row.result_sha))
         specialist = starts.fetch(made, places / "specialist")
         near = _nearest(row, actor, rows)
+        taught = Settings.from_dict(row.settings)
         started = time.perf_counter()
         try:
             ways = compare(
                 places / "base", specialist, train, drawn(test, MOST_TESTS[_causal(places / "base")]), labels,
                 nearest=starts.fetch(near, places / "nearest") if near else None, progress=running.progress,
-                max_length=Settings.from_dict(row.settings).max_length, threads=site.TORCH_THREADS,
+                max_length=taught.max_length, template=taught.template, threads=site.TORCH_THREADS,
             )  # fmt: skip
         except RuntimeFault as error:
             raise JobFailed(str(error)) from error
