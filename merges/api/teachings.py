@@ -23,7 +23,7 @@ from merges.training.intake import MOST_EXAMPLES
 from merges.work.teaching.asking import TEST_SHARE, Order, ask_for_teaching
 from merges.work.teaching.comparing import ask_for_comparison
 from merges.work.teaching.preview import look_ahead
-from merges.work.teaching.showing import shown_start
+from merges.work.teaching.showing import shown_comparison, shown_start
 
 
 class TeachingOrder(Shape):
@@ -110,7 +110,7 @@ class TeachingDetail(TeachingRow):
     estimate = serializers.DictField()
     curve = serializers.ListField(child=serializers.DictField())
     report = serializers.DictField()
-    comparison = serializers.DictField()
+    comparison = serializers.DictField(source="shown_comparison")
     error = serializers.CharField(source="job.error")
 
 
@@ -145,9 +145,10 @@ def order_of(asked: dict[str, Any]) -> Order:
 
 
 def detail(door: Door, row: Any) -> dict[str, Any]:
-    """One teaching for this actor; a base or start they may not read has no name."""
+    """One teaching for this actor; a base, start or relative they may not read has no name."""
     row.shown_base = row.base.full_name if row.base and rights.can(door.actor, rights.Verb.READ, row.base) else None
     row.shown_start = shown_start(door.actor, row)
+    row.shown_comparison = shown_comparison(door.actor, row)
     return dict(TeachingDetail(row).data)
 
 

@@ -14,8 +14,9 @@ from adapters.search.filters import Filters
 from adapters.search.listing import listing
 from hub import rights
 from hub.accounts.actor import Actor
-from hub.repos.models import Commit, Kind, Repo
-from merges.models import Evaluation, Teaching
+from hub.repos.models import Commit, Kind
+from merges.evaluation.metrics import title
+from merges.models import Teaching
 from merges.pages.curves import accuracy_drawing, loss_drawing
 from merges.pages.jobs import shown as shown_job
 from merges.pages.merging import number
@@ -78,7 +79,9 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
     """Everything about one teaching."""
     row, actor = _or_404(request, pk), actor_of(request)
     earlier = showing.before(actor, row)
-    score, base_score = showing.score_of(row), showing.base_score_of(row)
+    base_seen = bool(row.base and rights.can(actor, rights.Verb.READ, row.base))
+    score, base_score = showing.score_of(row), showing.base_score_of(row) if base_seen else None
+    comparison = showing.shown_comparison(actor, row)
     settings = Settings.from_dict(row.report.get("settings") or row.settings)
     made = Commit.objects.filter(repo=row.repo, sha=row.result_sha).first() if row.result_sha else None
     inspection = Inspection.objects.filter(repo=row.repo, sha=row.result_sha).first() if made else None
@@ -92,12 +95,14 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
             "epochs": settings.passes(row.examples), "method": title_of(settings),
             "score": score, "base_score": base_score,
             "judging": showing.judging_of(row) if not score else None,
-            "change": _change(score, showing.score_of(earlier) if earlier else None),
+            "metric": title(score.metric) if score else "",
+            "base_metric": title(base_score.metric) if base_score else "",
+            "change": showing.change_since(earlier, row) if earlier else None,
             "job": shown_job(request, job), "progress_url": job.get_absolute_url(), "poll_seconds": 2,
-            "base_seen": bool(row.base and rights.can(actor, rights.Verb.READ, row.base)),
+            "base_seen": base_seen,
             "may_write": rights.can(actor, rights.Verb.WRITE, row.repo),
             "snippets": snippets(row.repo, made, inspection.facts if inspection else {}) if made else [],
-            "ways": _ways(row), "nearest_name": _nearest(actor, row),
+            "ways": _ways(comparison), "nearest_name": comparison.get("nearest", ""),
             "held_back_share": held["right"] / held["n"] if (held := row.report.get("held_back")) else None,
             "comparing": shown_job(request, row.comparing) if row.comparing else None,
         },
@@ -154,23 +159,10 @@ def drawn(row: Teaching) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _nearest(actor: Actor, row: Teaching) -> str:
-    """The nearest specialist of the comparison, if the actor may know of it."""
-    name = str(row.comparison.get("nearest", ""))
-    seen = name and Repo.objects.models().with_id(name).visible_to(actor).exists()
-    return name if seen else ""
-
-
-def _ways(row: Teaching) -> list[dict[str, Any]]:
+def _ways(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     """The comparison's rows, with the time of a text in milliseconds."""
-    ways = row.comparison.get("ways", [])
+    ways = comparison.get("ways", [])
     return [way | {"milliseconds": way["seconds"] * 1000 if way["seconds"] is not None else None} for way in ways]
-
-
-def _change(score: Evaluation | None, earlier: Evaluation | None) -> float | None:
-    if score is None or earlier is None or score.score is None or earlier.score is None:
-        return None
-    return score.score - earlier.score
 
 
 def _choices(actor: Actor, asked: Any) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from hub.repos.models import Repo
+from merges.models import Teaching
 from tests.api.test_api_repos import get, post
 from tests.merges.test_work_teaching import FAST, distinct
-from tests.people import People
+from tests.people import People, make_repo
 from tests.publishing import do_jobs, publish
 from tests.pure.tiny_models import write_encoder
 from tests.world import client
@@ -93,3 +94,12 @@ def test_refusals_say_why(people: People, base: Repo, changes: dict, words: str)
     assert answer.status_code in (403, 422), answer.content
     assert words in answer.json()["error"], answer.json()
     assert not Repo.objects.filter(name__startswith="moods").exists()
+
+
+def test_the_nearest_specialist_has_no_name_for_those_who_may_not_read_it(people: People, base: Repo) -> None:
+    alice, bob = client(people.alice), client(people.bob)
+    made = post(alice, "/teachings", {"target": "alice/moods", "examples": distinct(8), "settings": FAST})
+    secret = make_repo(people.alice, "secret", private=True)
+    Teaching.objects.update(comparison={"ways": [], "nearest": secret.full_name})
+    assert get(alice, f"/teachings/{made['id']}")["comparison"]["nearest"] == "alice/secret"
+    assert get(bob, f"/teachings/{made['id']}")["comparison"] == {"ways": [], "nearest": ""}

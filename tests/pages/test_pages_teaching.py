@@ -11,6 +11,7 @@ from hub.repos.models import Repo
 from merges.models import Teaching
 from tests.markup import markup
 from tests.merges.test_work_teaching import FAST, distinct
+from tests.merges.test_work_teaching_shown import judged, taught
 from tests.people import PASSWORD, People, make_people
 from tests.publishing import do_job, do_jobs, publish
 from tests.pure.tiny_models import write_encoder
@@ -135,3 +136,16 @@ def test_the_teaching_page_costs_the_same_for_a_long_curve(
         assert alice.get(row.get_absolute_url()).status_code == 200
     with django_assert_max_num_queries(8):
         alice.get(f"/teachings/{row.pk}/curve")
+
+
+def test_a_score_stands_beside_its_own_metric_and_interval(people: People, base: Repo) -> None:
+    row = taught(people)
+    judged(
+        people, row, 0.611, metric="macro_f1", low=0.402, high=0.777,
+        scores={"values": {"accuracy": 0.9}, "intervals": {"accuracy": [0.851, 0.949]}},
+    )  # fmt: skip
+    page = markup(Client().get(row.get_absolute_url()))
+    assert "Macro F1" in page
+    assert "0.611" in page
+    assert "0.402–0.777" in page
+    assert "0.851" not in page
