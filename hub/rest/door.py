@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import isfinite
 from typing import Any, NoReturn, cast
 
 from django.conf import settings
@@ -35,15 +36,40 @@ class TooLarge(APIException):
     default_detail = "The body is too large; send files through uploads, not inside JSON."
 
 
+MOST_WHOLE = 2**63
+"""Whole numbers stay below this: no column holds more, and no float field takes 400 digits."""
+
+
 class PlainJSON(JSONParser):
-    """JSON without NaN, and without a way to exhaust the stack."""
+    """JSON without NaN, infinity, endless numbers or halves of letters, and without a way to exhaust the stack."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """The body. Raises ParseError."""
         try:
-            return super().parse(stream, media_type, parser_context)
+            body = super().parse(stream, media_type, parser_context)
         except RecursionError as error:
             raise ParseError("The JSON is nested too deeply.") from error
+        waiting: list[Any] = [body]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, dict):
+                waiting += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                waiting += item
+            else:
+                _check_value(item)
+        return body
+
+
+def _check_value(value: object) -> None:
+    """Raise ParseError for a number or text that JSON can spell and nothing here can keep."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ParseError("A text of the JSON holds half of a letter (a lone surrogate).") from error
+    elif (isinstance(value, float) and not isfinite(value)) or (isinstance(value, int) and abs(value) >= MOST_WHOLE):
+        raise ParseError("A number of the JSON is too large.")
 
 
 class MayWrite(BasePermission):

@@ -8,7 +8,6 @@ from django.views.decorators.http import require_POST
 
 from hub.repos import trees
 from hub.repos.changes import Inline, Put
-from hub.repos.commits import commit
 from hub.repos.models import Commit
 from hub.review import change_requests, decisions, merging
 from hub.review.models import ChangeRequest, State
@@ -62,14 +61,16 @@ def propose(request: HttpRequest, owner: str, name: str, task: bool = False) -> 
     actor, asked = actor_of(request), request.POST
     puts = [Put(file.name, Inline(file.read())) for file in request.FILES.getlist("files") if file.name]
 
+    title, description = asked.get("title", ""), asked.get("description", "")
+
     def work() -> ChangeRequest:
-        row = change_requests.open_change_request(
-            actor=actor, repo=repo, title=asked.get("title", ""), description=asked.get("description", ""), draft=True
-        )
         if puts:
-            commit(actor=actor, repo=repo, changes_=puts, message=row.title, branch=row.ref)
-            row = change_requests.set_state(actor=actor, request=row, state=State.OPEN)
-        return row
+            return change_requests.propose(actor=actor, repo=repo, changes_=puts, title=title, description=description)[
+                0
+            ]
+        return change_requests.open_change_request(
+            actor=actor, repo=repo, title=title, description=description, draft=True
+        )
 
     row, error = attempt(request, work)
     if row:

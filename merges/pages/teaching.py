@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -41,7 +42,8 @@ def teach(request: HttpRequest) -> HttpResponse:
         order = order_from(request)
         join = order.join
         if isinstance(order.given, bytes) and len(order.given) <= MOST_SHOWN:
-            text = order.given.decode("utf-8", "replace")
+            with suppress(UnicodeDecodeError):  # a file in another encoding is sent again, never half of it
+                text = order.given.decode()
         made = None
         if "check" not in asked and "check_join" not in asked:
             made, error = attempt(request, lambda: asking.ask_for_teaching(actor=actor, order=order))

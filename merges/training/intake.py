@@ -76,14 +76,17 @@ def read_examples(data: bytes, filename: str = "") -> Split:
         ) from None
     if not text.strip():
         raise FormatError("task_empty", "There are no examples. Give every line a text and a label.")
-    if text.lstrip().startswith("["):
-        text, filename = _from_list(text), "examples.jsonl"
+    if text.lstrip().startswith("[") and (listed := _from_list(text, filename)):
+        text, filename = listed, "examples.jsonl"
     form = _form(text, filename)
     if form == "lines":
         text, form = _from_lines(text), "jsonl"
     with tempfile.TemporaryDirectory(prefix="tessera-examples-") as folder:
         path = Path(folder) / f"examples.{form}"
-        path.write_text(text, encoding="utf-8", newline="")
+        try:
+            path.write_text(text, encoding="utf-8", newline="")
+        except UnicodeEncodeError:
+            raise FormatError("task_not_utf8", "A text holds half of a letter (a lone surrogate). Remove it.") from None
         return read_split(path, form)
 
 
@@ -97,19 +100,20 @@ def look(
     split: Split,
     *,
     test: Sequence[Row] = (),
-    known: Sequence[str] = (),
+    labels: Sequence[str] = (),
     join: bool = False,
     earlier: Sequence[Row] = (),
 ) -> Looked:
     """Everything there is to say of the examples, and the rows that remain.
 
-    `test` are rows that specialists are judged on: examples among them are left out. `known` fixes the labels of an
-    existing task. `join` makes labels one that differ only by case or spaces. `earlier` are examples taught before.
+    `test` are rows that specialists are judged on: examples among them are left out. `labels` are those of
+    the task that is extended: new ones may come, but one that differs from them only by case or spaces is pointed out,
+    as among the rows themselves. `join` makes such labels one. `earlier` are examples taught before.
     """
     looked = Looked()
     for problem in split.problems:
         looked.say("bad_row", "warning", f"Row {problem.row} is left out: {problem.message}", [problem.row])
-    rows = _labels(looked, split.rows, known, join)
+    rows = _labels(looked, split.rows, labels, join)
     rows = _conflicts_and_duplicates(looked, rows, earlier)
     rows = _leaks(looked, rows, test)
     long = [row.number for row in rows if len(row.text) + len(row.text_pair or "") > LONG_TEXT]
@@ -186,24 +190,29 @@ def _form(text: str, filename: str) -> Format | Literal["lines"]:
 def _from_lines(text: str) -> str:
     """`text<tab>label` lines as JSONL, line for line, so that row numbers stay; the last tab divides."""
     out = []
-    for line in text.splitlines():
+    lines = text.splitlines()
+    if [name.strip().lower() for name in lines[0].split("\t")] == ["text", "label"]:
+        lines[0] = ""  # names of columns are no example
+    for line in lines:
         body, tab, label = line.rpartition("\t")
         out.append(json.dumps({"text": body, "label": label} if tab else {"text": line, "label": ""}) if line else "")
     return "\n".join(out) + "\n"
 
 
-def _from_list(text: str) -> str:
-    """A JSON list as JSONL: its first item is row 1."""
+def _from_list(text: str, filename: str) -> str:
+    """A JSON list as JSONL: its first item is row 1. Empty for lines that only begin with a bracket."""
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if "\t" in text and not filename.lower().endswith((".json", ".jsonl")):
+            return ""
         raise FormatError("task_format", f"The text begins as a JSON list but is none: {error}.") from None
     return "\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n"
 
 
-def _labels(looked: Looked, rows: Sequence[Row], known: Sequence[str], join: bool) -> list[Row]:
+def _labels(looked: Looked, rows: Sequence[Row], labels: Sequence[str], join: bool) -> list[Row]:
     counts = Counter(row.label for row in rows)
-    alike = alike_labels(counts | Counter(dict.fromkeys(known, 10**9)))
+    alike = alike_labels(counts | Counter(dict.fromkeys(labels, 10**9)))
     alike = {label: to for label, to in alike.items() if label in counts}
     if alike and join:
         looked.say("joined", "info", "Joined labels: " + ", ".join(f"{a!r} → {b!r}" for a, b in alike.items()) + ".")
@@ -215,14 +224,6 @@ def _labels(looked: Looked, rows: Sequence[Row], known: Sequence[str], join: boo
             "labels_alike", "error", f"Labels differ only by case or spaces: {pairs} ({_rows(found).lower()}). "
             "Choose to join them, or rename one.", found,
         )  # fmt: skip
-    if known:
-        strange = [row for row in rows if row.label not in known]
-        if strange and not alike:
-            looked.say(
-                "strange_label", "error", f"Row {strange[0].number} has the label {strange[0].label!r}, which the task "
-                f"does not know ({len(strange)} such rows). Its labels are: {', '.join(known[:20])}.",
-                [row.number for row in strange],
-            )  # fmt: skip
     return list(rows)
 
 

@@ -57,6 +57,14 @@ def test_zero_bytes_anywhere(people: People, repo: Repo) -> None:
         assert alice.get(API + address).status_code in (200, 404), address
 
 
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "1e999", '"\\ud800"', '{"a": [99999999999999999999]}'])
+def test_numbers_and_letters_that_nothing_can_keep(people: People, repo: Repo, value: str) -> None:
+    for address in ("/repos/alice/x/commit", "/merges", "/teachings"):
+        answer = client(people.alice).post(API + address, f'{{"message": {value}}}', content_type="application/json")
+        assert answer.status_code == 400, (address, answer.content)
+        assert "JSON" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("path", KINDS)
 def test_kinds(people: People, repo: Repo, path: str) -> None:
     refuse(people, [{"path": path, "content": "x"}])

@@ -275,6 +275,7 @@ def test_a_card_tells_what_was_done_and_not_what_was_asked(people: People, base:
         ("text,label\ncaf\xe9,yes\n".encode("latin-1"), "Line 2 is not valid UTF-8"),
         (b"\xff\xfet\0e\0x\0t\0", "UTF-16"),
         (b"body,kind\na,b\n", "columns found are 'body', 'kind'"),
+        (b'[{"text": "\\ud800 one", "label": "a"}]', "half of a letter"),
     ],
 )  # fmt: skip
 def test_examples_nothing_can_be_taught_with(people: People, base: Repo, given: Any, words: str) -> None:
@@ -334,6 +335,46 @@ def test_a_loss_that_is_no_number_stops_and_says_so(people: People, tmp_path: Pa
     assert "before anything was trained" in row.job.error
     assert row.job.attempt == 1
     assert row.result_sha == ""
+
+
+def test_private_examples_never_join_what_is_public(people: People, base: Repo) -> None:
+    first = ask_for_teaching(actor=people.actor("alice"), order=order(private=False))
+    Job.objects.filter(pk=first.job_id).update(state=State.CANCELLED)
+    tasks = Repo.objects.tasks().count()
+    with pytest.raises(BadRequest, match="alice/moods is public"):
+        ask_for_teaching(actor=people.actor("alice"), order=order(private=True))
+    more = order(target="alice/other", task="alice/moods-examples", given=distinct(8, 60), private=True)
+    with pytest.raises(BadRequest, match="moods-examples is public"):
+        ask_for_teaching(actor=people.actor("alice"), order=more)
+    assert Repo.objects.tasks().count() == tasks
+
+
+def test_a_task_made_private_meanwhile_stays_out_of_a_public_card(people: People, base: Repo) -> None:
+    row = ask_for_teaching(actor=people.actor("alice"), order=order(private=False))
+    Repo.objects.filter(pk=row.task_id).update(private=True)
+    do_job(row.job)
+    row.refresh_from_db()
+    assert "made private meanwhile" in row.job.error
+    assert row.result_sha == ""
+
+
+def test_a_job_whose_examples_are_gone_says_so(people: People, base: Repo) -> None:
+    row = ask_for_teaching(actor=people.actor("alice"), order=order())
+    row.task.delete()
+    do_job(row.job)
+    job = Job.objects.get(pk=row.job_id)
+    assert (job.state, job.attempt) == (State.FAILED, 1)
+    assert "deleted meanwhile" in job.error
+
+
+def test_more_examples_do_not_split_a_label_by_its_letters(people: People, base: Repo) -> None:
+    ask_for_teaching(actor=people.actor("alice"), order=order())
+    do_jobs()
+    loud = [row | {"label": row["label"].upper()} for row in distinct(8, 60)]
+    with pytest.raises(BadExamples, match="differ only by case or spaces"):
+        ask_for_teaching(actor=people.actor("alice"), order=order(given=loud))
+    again = ask_for_teaching(actor=people.actor("alice"), order=order(given=loud, join=True))
+    assert again.examples == 38
 
 
 def test_cancelled_publishes_nothing(people: People, base: Repo) -> None:

@@ -71,12 +71,16 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
     """
     if not actor.may_write or actor.account is None:
         raise Denied("Sign in (or use a token with the write scope) to teach a specialist.")
-    check_quota(actor.account)
     owner, name, existing = target_of(actor, order.target)
     previous = last_teaching(actor, existing)
     base = chosen_base(actor, order.base or (previous.base.full_name if previous and previous.base else ""))
     begin = _start_of(actor, order.start, base)
     with transaction.atomic():
+        check_quota(Account.objects.select_for_update().get(pk=actor.account.pk))  # two at once would both pass
+        if order.private and existing and not existing.private:
+            raise BadRequest(
+                f"{existing.full_name} is public. Make it private in its settings, or choose another name."
+            )
         task, rows = _task_of(actor, order, owner, name, existing, previous)
         hidden = task.repo.private or base.repo.private or (begin.repo.private if begin else False)
         repo = existing or lifecycle.create_repo(
@@ -253,6 +257,10 @@ def _task_of(
         raise BadRequest("Give examples, or name a task that has some.")
     rows = read_task(task.repo, task.commit)
     if order.given is not None:
+        if order.private and not task.repo.private:
+            raise BadRequest(
+                f"{task.name} is public, and so would be your examples in it. Choose another name for both."
+            )
         looked = look_at_examples(order.given, order.filename, into=rows, join=order.join)
         task = extend(actor=actor, task=task, known=rows, looked=looked)
         rows = read_task(task.repo, task.commit)

@@ -80,8 +80,7 @@ def look_at_examples(
         return looked
     if into is None:
         return look(split, join=join)
-    # More examples may bring labels that the task did not have; only those it has decide what "alike" is.
-    return look(split, test=into.split("test"), join=join, earlier=into.split("train"))
+    return look(split, test=into.split("test"), labels=into.labels, join=join, earlier=into.split("train"))
 
 
 def keep_new(

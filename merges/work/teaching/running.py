@@ -42,7 +42,13 @@ TRIES_ON_A_MOVING_BRANCH = 5
 
 def run(running: Running) -> dict[str, Any]:
     """Teach one specialist. Raises JobFailed with a sentence for what cannot be taught; the curve stays."""
-    row = Teaching.objects.select_related("repo__owner", "task__owner", "base__owner", "owner").get(job=running.job)
+    row = (
+        Teaching.objects.select_related("repo__owner", "task__owner", "base__owner", "owner")
+        .filter(job=running.job)
+        .first()
+    )
+    if row is None:
+        raise JobFailed("The specialist's repo or its examples were deleted meanwhile, so nothing is taught.")
     actor = running.actor
     base, task = _readable(row, actor)
     rows = read_task(task.repo, task.commit)
@@ -166,6 +172,7 @@ def _publish(
     for attempt in range(TRIES_ON_A_MOVING_BRANCH):
         try:
             with running.adopt():
+                _require_open(row)
                 made = commit(actor=actor, repo=row.repo, changes_=changes, message=message)
                 Teaching.objects.filter(pk=row.pk).update(
                     result_sha=made.sha, report=report, checkpoint="", curve=[asdict(point) for point in result.points]
@@ -179,6 +186,16 @@ def _publish(
         except Denied as error:
             raise JobFailed(str(error)) from error
     raise AssertionError("unreachable")
+
+
+def _require_open(row: Teaching) -> None:
+    """Raises JobFailed where a public card would tell of what was made private while the job waited."""
+    private = dict(Repo.objects.filter(pk__in=[row.repo_id, row.task_id, row.base_id]).values_list("pk", "private"))
+    if not private.pop(row.repo_id) and any(private.values()):
+        raise JobFailed(
+            f"The task or the base was made private meanwhile, but {row.repo.full_name} is public. Make it private and "
+            "teach again."
+        )
 
 
 def _remember_start(row: Teaching, actor: Actor, made: Commit) -> None:
