@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from adapters.models import Embedding
 from adapters.search.filters import Filters
 from adapters.search.relatives import BY_NAME, LISTS, relatives
+from hub.numerals import whole
 from hub.rest.door import Door
 from hub.rest.shapes import Shape
 
@@ -76,8 +77,7 @@ class RelativesDoor(Door):
         wanted = request.query_params.get("list")
         if wanted and wanted not in BY_NAME:
             raise ValidationError({"list": [f"There is no list '{wanted[:40]}'. Known: {', '.join(BY_NAME)}."]})
-        most = request.query_params.get("limit", "8")
-        count = min(MOST, int(most)) if most.isdecimal() and most != "0" else 8
+        count = whole(request.query_params.get("limit"), MOST) or 8
         narrowed = Filters.from_query(request.query_params)
         found = [
             {"list": kind.name, "title": kind.title, "says": kind.says,

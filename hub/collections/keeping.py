@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from hub import rights
 from hub.accounts.actor import Actor
@@ -41,7 +41,16 @@ def may_change(actor: Actor, row: Collection) -> bool:
 
 def items_for(actor: Actor, collection: Collection) -> QuerySet[Item]:
     """What the actor may see of what is in it."""
-    return collection.items.filter(repo__in=Repo.objects.known_to(actor)).select_related("repo__owner")
+    return _shown_to(actor).filter(collection=collection)
+
+
+def with_items(actor: Actor, rows: QuerySet[Collection], most: int) -> QuerySet[Collection]:
+    """The same collections, each with the first items that the actor may see as `shown`: one query for all of them."""
+    return rows.prefetch_related(Prefetch("items", _shown_to(actor)[:most], to_attr="shown"))
+
+
+def _shown_to(actor: Actor) -> QuerySet[Item]:
+    return Item.objects.filter(repo__in=Repo.objects.known_to(actor)).select_related("repo__owner")
 
 
 def counts(actor: Actor, rows: Iterable[Collection]) -> dict[int, int]:

@@ -6,6 +6,7 @@ Programs (addresses of the APIs) get the same as `{"error": sentence, "code": ..
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
@@ -78,6 +79,21 @@ class FailureMiddleware:
         drawn = page(request, 405)
         drawn.headers["Allow"] = answer.headers.get("Allow", "")
         return drawn
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, parts: dict[str, Any]
+    ) -> HttpResponse | None:
+        """No name, path or search here has a zero byte, and the database could not be asked for one.
+
+        Programs are told so by their own doors, in their own terms.
+        """
+        if request.path_info.startswith(PROGRAMS):
+            return None
+        if any("\x00" in str(part) for part in parts.values()):
+            return page(request, 404)
+        if any("\x00" in text for key, values in request.GET.lists() for text in (key, *values)):
+            return page(request, 400, "A question is written without zero bytes.")
+        return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """None for what is not foreseen: that is a fault, and is logged as one."""

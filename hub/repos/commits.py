@@ -18,6 +18,7 @@ from hub.repos import attributes, cards, changes, gitformat, policy, trees
 from hub.repos.attributes import Attributes
 from hub.repos.changes import Change, Delete, DeleteFolder, Put, Ready
 from hub.repos.models import DEFAULT_BRANCH, ZERO_SHA, Commit, GitObject, Kind, ObjectKind, Ref, Repo
+from hub.rights import Verb
 from hub.store.models import Blob, BlobState
 
 Published = Callable[[Repo, Commit, Ref], None]
@@ -107,6 +108,12 @@ def prepare(repo: Repo, revision: str, changes_: Sequence[Change]) -> dict[str, 
     For callers who commit within a transaction of their own, which must not wait for bytes. Raises as `commit`.
     """
     return _prepare(changes_, _attributes(repo, revision, changes_))
+
+
+def begin(*, actor: Actor, repo: Repo) -> None:
+    """Give an empty repo a first, empty commit if the actor may: branches and change requests need one to start at."""
+    if not repo.head and rights.can(actor, Verb.WRITE, repo):
+        commit(actor=actor, repo=repo, changes_=[], message="Initial commit")
 
 
 def commit_merge(

@@ -68,12 +68,12 @@ def check_path(path: str) -> str:
     """A path as it will be stored. Raises Refused (code `path`) for anything but a plain relative path."""
     problem = _path_problem(path)
     if problem:
-        raise Refused(path[:200], problem, code="path")
+        raise Refused(path[:200].encode(errors="replace").decode(), problem, code="path")
     return path
 
 
 def _path_problem(path: str) -> str:
-    if not path or len(path.encode()) > 255:
+    if not path or len(path.encode(errors="surrogatepass")) > 255:
         return "a path has 1 to 255 bytes."
     if path != unicodedata.normalize("NFC", path):
         return "write the path in Unicode's composed form (NFC)."

@@ -46,7 +46,7 @@ def carry_out(actor: Actor, repo: Repo, asked: dict[str, Any]) -> Made:
         raise BadChange("Name at least one file to write or to delete.")
     parent = asked["parent"] or None
     if proposing:
-        begin(actor, repo)
+        commits.begin(actor=actor, repo=repo)
         request, made = change_requests.propose(
             actor=actor, repo=repo, changes_=wanted, title=asked["message"], description=asked["description"],
             target=asked["branch"], base=parent,
@@ -54,12 +54,6 @@ def carry_out(actor: Actor, repo: Repo, asked: dict[str, Any]) -> Made:
         return Made(made, request)
     message = f"{asked['message']}\n\n{asked['description']}".strip()
     return Made(commits.commit(actor=actor, repo=repo, changes_=wanted, message=message, branch=ref, parent=parent))
-
-
-def begin(actor: Actor, repo: Repo) -> None:
-    """Give an empty repo a first, empty commit if the actor may: a change request needs one to start at."""
-    if not repo.head and rights.can(actor, Verb.WRITE, repo):
-        commits.commit(actor=actor, repo=repo, changes_=[], message="Initial commit")
 
 
 def put_of(actor: Actor, repo: Repo, row: dict[str, Any]) -> Put:

@@ -25,6 +25,7 @@ from rest_framework.views import APIView
 
 from hub.accounts import throttle
 from hub.accounts.actor import Actor
+from hub.numerals import whole
 from hub.pages.middleware import RepoMoved
 from hub.repos import lifecycle, trees
 from hub.repos.models import Commit, Repo
@@ -105,8 +106,7 @@ class Door(APIView):
         texts = [*map(str, kwargs.values()), *(value for _key, row in request.GET.lists() for value in row)]
         if any("\x00" in text for text in texts):
             raise NotFound("There is nothing here: an address has no zero bytes.")
-        announced = request.META.get("CONTENT_LENGTH") or "0"
-        if announced.isdigit() and int(announced) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        if (whole(request.META.get("CONTENT_LENGTH")) or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise TooLarge
         super().initial(request, *args, **kwargs)
         kind = "api" if request.method in SAFE_METHODS else "write"

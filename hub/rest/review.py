@@ -15,8 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hub.accounts.actor import Actor
-from hub.repos import trees
-from hub.rest import committing
+from hub.repos import commits, trees
 from hub.rest.bodies import (
     DECISIONS,
     ChangeRequestChanges,
@@ -142,7 +141,7 @@ class ChangeRequestsDoor(Listing):
     def post(self, request: Request, **_address: Any) -> Response:
         """Its ref starts at the target's head; commit to `refs/pr/N` next, then set its state to open."""
         asked = self.read(NewChangeRequest)
-        committing.begin(self.actor, self.repo)
+        commits.begin(actor=self.actor, repo=self.repo)
         row = change_requests.open_change_request(actor=self.actor, repo=self.repo, **asked)
         return Response(whole(self.actor, row), status=201)
 

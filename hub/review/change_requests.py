@@ -11,6 +11,7 @@ from django.utils import timezone
 from hub import rights
 from hub.accounts.actor import Actor
 from hub.activity.record import record
+from hub.numerals import key_of
 from hub.repos import commits, trees
 from hub.repos.changes import Change
 from hub.repos.models import Commit, Ref, Repo
@@ -264,6 +265,6 @@ def may_write_ref(actor: Actor, repo: Repo, ref_name: str) -> bool:
     """A change request's own ref may be written by its author while it is not merged."""
     if actor.account is None or not ref_name.startswith("refs/pr/"):
         return False
-    number = ref_name.removeprefix("refs/pr/")
+    number = key_of(ref_name.removeprefix("refs/pr/"))
     requests = ChangeRequest.objects.filter(repo=repo, author=actor.account).exclude(state=State.MERGED)
-    return number.isdigit() and requests.filter(number=int(number)).exists()
+    return requests.filter(number=number).exists()

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.activity.record import record
+from hub.numerals import key_of
 from hub.review.models import CannedReply
 from hub.review.refusals import NotPossible
 from hub.rights import Denied
@@ -32,7 +33,7 @@ def groups() -> dict[str, list[CannedReply]]:
 
 def text_of(key: str) -> str:
     """The text of a reply; empty if there is none of that number."""
-    found = CannedReply.objects.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 10 else None
+    found = CannedReply.objects.filter(pk=key_of(key)).first()
     return found.text if found else ""
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from hub import rights
 from hub.accounts.actor import Actor
 from hub.activity.record import record
+from hub.numerals import key_of
 from hub.repos.models import Repo
 from hub.review.models import AutoRule, Sample
 from hub.review.refusals import NotPossible
@@ -50,7 +51,7 @@ def make(*, actor: Actor, asked: dict[str, Any]) -> AutoRule:
 def switch(*, actor: Actor, key: str, on: bool) -> None:
     """Switch a rule on or off. Raises Denied, NotPossible."""
     account = _maintainer(actor)
-    rule = AutoRule.objects.filter(pk=int(key)).first() if str(key).isdigit() else None
+    rule = AutoRule.objects.filter(pk=key_of(key)).first()
     if rule is None:
         raise NotPossible("There is no such rule.")
     AutoRule.objects.filter(pk=rule.pk).update(enabled=on)
@@ -67,7 +68,7 @@ def waiting_samples(actor: Actor) -> QuerySet[Sample]:
 def judge(*, actor: Actor, key: str, agreed: bool) -> None:
     """Say whether a rule decided well; not about one's own work. Raises Denied, NotPossible."""
     account = _maintainer(actor)
-    sample = waiting_samples(actor).filter(pk=int(key)).first() if str(key).isdigit() else None
+    sample = waiting_samples(actor).filter(pk=key_of(key)).first()
     if sample is None:
         raise NotPossible("There is no such sample, or it was looked at already.")
     request = sample.decision.change_request

@@ -8,6 +8,7 @@ from django.http import HttpResponse, JsonResponse
 
 from hub import rights
 from hub.accounts.models import Account
+from hub.numerals import key_of
 from hub.repos import access
 from hub.repos.models import AccessRequest, Repo
 from hub.rights import Verb
@@ -51,7 +52,7 @@ def grant(request: WireRequest, repokind: str, owner: str, name: str) -> HttpRes
 
 def _find(repo: Repo, user: str, key: str) -> AccessRequest:
     rows = AccessRequest.objects.filter(repo=repo).select_related("account", "repo__owner")
-    row = rows.filter(pk=int(key[:15])).first() if key.isdigit() else rows.filter(account__name__iexact=user).first()
+    row = rows.filter(**({"pk": key_of(key)} if key else {"account__name__iexact": user})).first()
     if row is None:
         raise WireError(404, "Nobody of that name has asked for access.")
     return row

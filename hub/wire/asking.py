@@ -14,12 +14,15 @@ from django.http.response import HttpResponseBase
 from hub.accounts import throttle
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
+from hub.numerals import whole
 from hub.repos import lifecycle, trees
 from hub.repos.models import DEFAULT_BRANCH, ZERO_SHA, Commit, Repo
 from hub.repos.trees import EMPTY_TREE
 from hub.wire.converters import ESCAPED_SLASH
 from hub.wire.errors import WireError, answer, bad_credentials, repo_not_found
 from hub.wire.upstream import lead_on
+
+HALF_A_PAIR = "The body has half of a surrogate pair, which is no text."
 
 
 class WireRequest(HttpRequest):
@@ -152,6 +155,10 @@ def read_json(request: HttpRequest) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(request.body)
+        if b"\\u" in request.body:
+            json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise WireError(400, HALF_A_PAIR) from error
     except (ValueError, RecursionError) as error:
         raise WireError(400, "The body is not valid JSON.") from error
     if not isinstance(data, dict):
@@ -166,12 +173,18 @@ def text_of(data: dict[str, Any], key: str, default: str = "") -> str:
         return default
     if not isinstance(value, str):
         raise WireError(400, f"'{key}' must be a text.")
-    return value.encode(errors="replace").decode().replace("\x00", "")  # a lone half of a surrogate pair is no text
+    return value.replace("\x00", "")
 
 
 def flag(value: object) -> bool:
     """Booleans as clients of all ages write them."""
     return str(value).lower() in ("true", "1", "yes")
+
+
+def number_of(request: HttpRequest, key: str, default: int) -> int:
+    """A whole number of a query; `default` for anything else."""
+    number = whole(request.GET.get(key))
+    return default if number is None else number
 
 
 def values_of(request: HttpRequest, key: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from hub.collections import keeping
 from hub.collections.models import Collection, Item
 from hub.repos.models import Repo
 from hub.rights import Denied
-from hub.wire.asking import WireRequest, absolute, door, known_repo, read_json, require_account, text_of
+from hub.wire.asking import WireRequest, absolute, door, known_repo, number_of, read_json, require_account, text_of
 from hub.wire.errors import WireError
 from hub.wire.shapes import when
 
@@ -31,11 +32,10 @@ def list_collections(request: WireRequest) -> HttpResponse:
         repos = Repo.objects.with_id(repo_id).known_to(request.actor)
         repos = repos.tasks() if kind == "datasets" else repos.models()
         rows = rows.filter(items__repo__in=repos)
-    page, limit = request.GET.get("p", "0"), request.GET.get("limit", "")
-    size = min(PAGE, max(1, int(limit[:4]))) if limit.isdigit() else PAGE
-    start = int(page[:6]) * size if page.isdigit() else 0
-    found = list(rows[start : start + size + 1])
-    shaped = [_shape(request, row, most=SHOWN) for row in found[:size]]
+    size = min(PAGE, max(1, number_of(request, "limit", PAGE)))
+    start = number_of(request, "p", 0) * size
+    found = list(keeping.with_items(request.actor, rows, SHOWN)[start : start + size + 1])
+    shaped = [_shape(row, row.shown) for row in found[:size]]  # type: ignore[attr-defined]
     for row in shaped:
         del row["position"]  # the client counts by itself
     response = JsonResponse(shaped, safe=False)
@@ -59,20 +59,20 @@ def create(request: WireRequest) -> HttpResponse:
     row = keeping.create(actor=request.actor, owner=owner, **_fields(body))
     if body.get("item"):
         _add(request, row, body)
-    return JsonResponse(_shape(request, row))
+    return JsonResponse(_whole(request, row))
 
 
 @door("GET")
 def show(request: WireRequest, owner: str, slug: str) -> HttpResponse:
     """`GET /api/collections/{slug}`."""
-    return JsonResponse(_shape(request, _find(request, slug)))
+    return JsonResponse(_whole(request, _find(request, slug)))
 
 
 @door("PATCH", limit="write")
 def update(request: WireRequest, owner: str, slug: str) -> HttpResponse:
     """`PATCH /api/collections/{slug}`."""
     row = keeping.update(actor=request.actor, row=_find(request, slug), **_fields(read_json(request)))
-    return JsonResponse({"success": True, "data": _shape(request, row)})
+    return JsonResponse({"success": True, "data": _whole(request, row)})
 
 
 @door("DELETE", limit="write")
@@ -88,7 +88,7 @@ def add_item(request: WireRequest, owner: str, slug: str) -> HttpResponse:
     row, body = _find(request, slug), read_json(request)
     if not _add(request, row, body):
         raise WireError(409, "This repo is in the collection already.")
-    return JsonResponse(_shape(request, row))
+    return JsonResponse(_whole(request, row))
 
 
 @door("PATCH", limit="write")
@@ -134,8 +134,11 @@ def _item(request: WireRequest, slug: str, key: str) -> Item:
     return item
 
 
-def _shape(request: WireRequest, row: Collection, most: int = keeping.MOST_ITEMS) -> dict[str, Any]:
-    items = keeping.items_for(request.actor, row)[:most]
+def _whole(request: WireRequest, row: Collection) -> dict[str, Any]:
+    return _shape(row, keeping.items_for(request.actor, row)[: keeping.MOST_ITEMS])
+
+
+def _shape(row: Collection, items: Iterable[Item]) -> dict[str, Any]:
     return {
         "slug": row.slug,
         "title": row.title,

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
 from hub import rights
+from hub.numerals import whole
 from hub.repos import changes as repo_changes
 from hub.repos import commits, uploading
 from hub.repos.changes import Change, Delete, DeleteFolder, Inline, OnDisk, Put, Stored
@@ -64,7 +65,7 @@ def _make(
 ) -> tuple[Commit, ChangeRequest | None]:
     parent = _whole_sha(repo, asked.parent)
     if proposing:
-        begin(request, repo)
+        commits.begin(actor=request.actor, repo=repo)
         proposed, made = change_requests.propose(
             actor=request.actor, repo=repo, changes_=asked.changes, title=asked.summary,
             description=asked.description, target=revision, base=parent,
@@ -76,17 +77,10 @@ def _make(
     return made, None
 
 
-def begin(request: WireRequest, repo: Repo) -> None:
-    """Give an empty repo a first, empty commit if the actor may: branches and change requests need one to start at."""
-    if not repo.head and rights.can(request.actor, Verb.WRITE, repo):
-        commits.commit(actor=request.actor, repo=repo, changes_=[], message="Initial commit")
-
-
 def _read(request: WireRequest, repo: Repo, folder: Path) -> Asked:
     """Every line of the body. Raises WireError."""
     limits, asked = settings.LIMITS, Asked()
-    announced = request.META.get("CONTENT_LENGTH") or "0"
-    if announced.isdigit() and int(announced) > limits["commit_bytes"]:
+    if (whole(request.META.get("CONTENT_LENGTH"), most=2**62) or 0) > limits["commit_bytes"]:
         raise WireError(413, "The commit is too large for one request; commit fewer files at a time.")
     reader = ndjson.Reader(
         ndjson.source_of(request.META, cast("BinaryIO", request)),
@@ -135,8 +129,16 @@ def _content(value: dict[str, Any]) -> Inline | OnDisk:
     if not isinstance(content, str):
         raise WireError(400, "The content of a file must be a text.")
     if value.get("encoding", "base64") == "utf-8":
-        return Inline(content.encode())
+        return Inline(_encoded(content, "content"))
     return Inline(ndjson.decode(content))
+
+
+def _encoded(text: str, key: str) -> bytes:
+    """A text of the body in UTF-8. JSON can write half of a surrogate pair, which has none. Raises WireError (400)."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise WireError(400, f"'{key}' of a commit has half of a surrogate pair, which is no text.") from error
 
 
 def _stored(request: WireRequest, repo: Repo, value: dict[str, Any]) -> Stored:
@@ -168,6 +170,7 @@ def _text(value: dict[str, Any], key: str, default: str = "") -> str:
         return default
     if not isinstance(text, str):
         raise WireError(400, f"'{key}' of a commit must be a text.")
+    _encoded(text, key)
     if key in ("summary", "description"):
         return text.replace("\x00", "")
     return text

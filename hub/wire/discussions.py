@@ -7,12 +7,11 @@ from typing import Any
 from django.db.models import Q
 from django.http import HttpResponse, JsonResponse
 
-from hub.repos import trees
+from hub.repos import commits, trees
 from hub.repos.models import Repo
 from hub.review import change_requests, conversation, diffs, merging
 from hub.review.models import ChangeRequest, Comment, State
-from hub.wire.asking import WireRequest, door, find_repo, flag, read_json, require_account, text_of
-from hub.wire.commit import begin
+from hub.wire.asking import WireRequest, door, find_repo, flag, number_of, read_json, require_account, text_of
 from hub.wire.errors import WireError
 from hub.wire.shapes import name_of, when
 
@@ -32,8 +31,7 @@ def list_discussions(request: WireRequest, repokind: str, owner: str, name: str)
         found = found.filter(author__name__iexact=request.GET["author"].replace("\x00", ""))
     if request.GET.get("type") == "discussion":
         found = found.none()
-    page = request.GET.get("p", "0")
-    start = int(page[:6]) * PAGE if page.isdigit() else 0
+    start = number_of(request, "p", 0) * PAGE
     rows = [_item(repo, row) for row in found[start : start + PAGE]]
     return JsonResponse({"discussions": rows, "count": found.count(), "start": start, "numClosedDiscussions": 0})
 
@@ -46,7 +44,7 @@ def open_discussion(request: WireRequest, repokind: str, owner: str, name: str) 
     """
     require_account(request)
     repo, body = find_repo(request, repokind, owner, name), read_json(request)
-    begin(request, repo)
+    commits.begin(actor=request.actor, repo=repo)
     row = change_requests.open_change_request(
         actor=request.actor, repo=repo, title=text_of(body, "title"), description=text_of(body, "description"),
         draft=True,

@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from hub.jobs import queue
 from hub.jobs.models import Job, Queue, State
-from hub.wire.asking import WireRequest, absolute, door, require_account, values_of
+from hub.numerals import whole
+from hub.wire.asking import WireRequest, absolute, door, number_of, require_account, values_of
 from hub.wire.errors import WireError
 from hub.wire.shapes import name_of, when
 
@@ -40,8 +41,7 @@ def list_jobs(request: WireRequest, namespace: str) -> HttpResponse:
         jobs = jobs.filter(state__in=[state for state, stage in STAGES.items() if stage in stages])
     for label in values_of(request, "label"):
         jobs = _labelled(jobs, label)
-    page = request.GET.get("p", "0")
-    start = int(page[:6]) * PAGE if page.isdigit() else 0
+    start = number_of(request, "p", 0) * PAGE
     rows = list(jobs[start : start + PAGE + 1])
     response = JsonResponse([_shape(job, namespace) for job in rows[:PAGE]], safe=False)
     if len(rows) > PAGE:
@@ -86,8 +86,7 @@ def logs(request: WireRequest, namespace: str, job: uuid.UUID) -> HttpResponseBa
     Lines come in the same order and number each time, since clients skip as many as they have seen.
     """
     row = _find(request, namespace, job)
-    tail = request.GET.get("tail", "")
-    lines = _listen(row, int(tail[:6]) if tail.isdigit() else None)
+    lines = _listen(row, whole(request.GET.get("tail")))
     return StreamingHttpResponse(lines, content_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 

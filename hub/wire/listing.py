@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import CharField, Q, Value
 from django.db.models.functions import Concat
 
+from hub.numerals import whole
 from hub.repos.models import Repo, RepoQuerySet
 from hub.wire.asking import WireRequest, flag, values_of
 from hub.wire.errors import WireError
@@ -128,16 +129,17 @@ def _limit(request: WireRequest) -> int:
     text = request.GET.get("limit", "")
     if not text:
         return PAGE
-    if not text.isdigit() or int(text[:9]) == 0:
+    size = whole(text)
+    if not size:
         raise WireError(400, "'limit' is a number above zero.")
-    return min(int(text[:9]), LARGEST)
+    return min(size, LARGEST)
 
 
 def _after(repos: RepoQuerySet, field: str, cursor: str) -> RepoQuerySet:
     value, key = _decode(cursor)
     try:
         return repos.filter(Q(**{f"{field}__lt": value}) | Q(**{field: value, "pk__lt": key}))
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ValidationError, ValueError, TypeError, OverflowError) as error:
         raise WireError(400, "This cursor belongs to another list.") from error
 
 

@@ -7,11 +7,21 @@ from urllib.parse import quote, urlencode
 
 from django.http import HttpResponse, JsonResponse
 
-from hub.repos import history, lifecycle, trees
+from hub.repos import commits, history, lifecycle, trees
 from hub.repos.models import Ref, Repo
 from hub.wire import shapes
-from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag, read_json, text_of, values_of
-from hub.wire.commit import begin
+from hub.wire.asking import (
+    WireRequest,
+    absolute,
+    commit_at,
+    door,
+    find_repo,
+    flag,
+    number_of,
+    read_json,
+    text_of,
+    values_of,
+)
 from hub.wire.errors import WireError
 
 LOG_PAGE, LARGEST_LOG_PAGE = 50, 500
@@ -39,7 +49,7 @@ def create_branch(request: WireRequest, repokind: str, owner: str, name: str, br
     """`POST /api/{T}/{R}/branch/{branch}` `{startingPoint?, overwrite?}`."""
     repo = find_repo(request, repokind, owner, name)
     start = text_of(read_json(request), "startingPoint")
-    begin(request, repo)
+    commits.begin(actor=request.actor, repo=repo)
     try:
         ref = lifecycle.create_branch(actor=request.actor, repo=repo, name=branch, start=start or None)
     except lifecycle.Exists as error:
@@ -60,7 +70,7 @@ def create_tag(request: WireRequest, repokind: str, owner: str, name: str, revis
     """`POST /api/{T}/{R}/tag/{rev}` `{tag, message?}`."""
     repo = find_repo(request, repokind, owner, name)
     tag = text_of(read_json(request), "tag")
-    begin(request, repo)
+    commits.begin(actor=request.actor, repo=repo)
     try:
         ref = lifecycle.create_tag(actor=request.actor, repo=repo, name=tag, revision=revision)
     except lifecycle.Exists as error:
@@ -81,7 +91,7 @@ def list_commits(request: WireRequest, repokind: str, owner: str, name: str, rev
     """`GET /api/{T}/{R}/commits/{rev}`, newest first, page by page, with the number of all."""
     repo = find_repo(request, repokind, owner, name)
     commit = commit_at(repo, revision)
-    page, size = _number(request, "p", 0), min(max(1, _number(request, "limit", LOG_PAGE)), LARGEST_LOG_PAGE)
+    page, size = number_of(request, "p", 0), min(max(1, number_of(request, "limit", LOG_PAGE)), LARGEST_LOG_PAGE)
     log = trees.log(repo, commit, limit=trees.WHOLE_LOG)
     formatted = "formatted" in values_of(request, "expand")
     rows = []
@@ -111,8 +121,3 @@ def _next(request: WireRequest, repokind: str, repo: Repo, sha: str, query: dict
     words = [*query.items(), *([("expand[]", "formatted")] if formatted else [])]
     address = f"/api/{repokind}/{quote(repo.full_name)}/commits/{sha}?{urlencode(words)}"
     return f'<{absolute(request, address)}>; rel="next"'
-
-
-def _number(request: WireRequest, key: str, default: int) -> int:
-    text = request.GET.get(key, "")
-    return int(text[:9]) if text.isdigit() else default

@@ -14,6 +14,7 @@ from django.db import connection
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from hub.numerals import whole
 from hub.repos import chunked_uploads
 from hub.store import xorbs
 from hub.wire.asking import WireRequest
@@ -94,12 +95,12 @@ class _Raw(io.RawIOBase):
 
 def _length(request: WireRequest, most: int) -> int:
     """The announced length of the body. Raises WireError (411, 413)."""
-    text = request.META.get("CONTENT_LENGTH") or ""
-    if not text.isdigit():
+    size = whole(request.META.get("CONTENT_LENGTH"))
+    if size is None:
         raise WireError(411, "Say the length of the body.")
-    if int(text) > most:
+    if size > most:
         raise WireError(413, f"The body may have {most:,} bytes.")
-    return int(text)
+    return size
 
 
 def _body(request: WireRequest) -> bytes:

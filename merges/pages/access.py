@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
+from hub.numerals import key_of
 from hub.repos import access
 from hub.repos.models import AccessRequest, Gate, Repo
 from hub.rights import Verb, can
@@ -34,8 +35,8 @@ def _act(request: HttpRequest, repo: Repo) -> HttpResponse:
         attempt(request, lambda: access.ask(actor=actor, repo=repo, text=asked.get("text", "")))
     elif action == "gate":
         attempt(request, lambda: access.set_gate(actor=actor, repo=repo, gated=asked.get("gated", "")))
-    elif action in AccessRequest.State.values and asked.get("request", "").isdigit():
-        rows = AccessRequest.objects.filter(repo=repo, pk=int(asked["request"][:15])).select_related("account")
+    elif action in AccessRequest.State.values:
+        rows = AccessRequest.objects.filter(repo=repo, pk=key_of(asked.get("request"))).select_related("account")
         for row in rows:
             row.repo = repo
             attempt(request, lambda row=row: access.answer(actor=actor, row=row, state=action))  # type: ignore[misc]

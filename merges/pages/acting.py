@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from hub.accounts.actor import Actor
 from hub.activity.models import Event
+from hub.numerals import key_of, whole
 from hub.repos import standing
 from hub.repos.models import Commit
 from hub.review import change_requests, conversation, decisions, queue, replies
@@ -51,7 +52,7 @@ def action(actor: Actor, row: ChangeRequest, asked: QueryDict) -> Work | None:
 def anchor(asked: QueryDict) -> str:
     """Where on the page to come back to."""
     comment = asked.get("comment", "")
-    return f"#c{comment}" if comment.isdigit() else ""
+    return "" if whole(comment) is None else f"#c{comment}"
 
 
 def _decide(actor: Actor, row: ChangeRequest, verdict: str, asked: QueryDict) -> Any:
@@ -74,8 +75,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _comment(row: ChangeRequest, asked: QueryDict) -> Comment:
-    key = asked.get("comment", "")
-    found = row.comments.filter(pk=int(key), kind=Comment.Kind.COMMENT).first() if key.isdigit() else None
+    found = row.comments.filter(pk=key_of(asked.get("comment")), kind=Comment.Kind.COMMENT).first()
     if found is None:
         raise NotPossible("There is no such comment.")
     found.change_request = row

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from adapters.catalog import lineage as lineages
 from adapters.catalog import tensors as tensors_of
 from adapters.catalog.updating import made_by
+from hub.numerals import whole
 from merges.pages import diff_drawings
 from merges.pages.lineage_drawing import draw
 from merges.pages.shared import actor_of, commit_or_404, page_of, repo_or_404, repo_page
@@ -23,8 +24,8 @@ def lineage(request: HttpRequest, owner: str, name: str, task: bool = False) -> 
     if not repo.head:
         return repo_page(request, "repos/empty.html", repo, "card")
     commit = commit_or_404(repo, request.GET.get("revision"))
-    asked = request.GET.get("steps", "")
-    steps = int(asked) if asked.isdecimal() and len(asked) < 3 else 2
+    asked = whole(request.GET.get("steps"), 99)
+    steps = 2 if asked is None else asked
     graph = lineages.graph(actor_of(request), repo, commit.sha, steps)
     here = next(iter(graph.nodes))
     return repo_page(

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 
 from adapters.search.filters import Filters
 from adapters.search.listing import listing
+from hub.numerals import key_of, whole
 from hub.pages.errors import describe
 from hub.repos.models import Kind, Repo
 from hub.rights import Verb, can
@@ -84,7 +85,7 @@ def recipe(request: HttpRequest) -> HttpResponse:
 def _forked(request: HttpRequest) -> str:
     """The recipe of a merge, without what this person may not read."""
     source = request.GET.get("from", "")
-    row = Merge.objects.visible_to(actor_of(request)).filter(pk=source).first() if source.isdecimal() else None
+    row = Merge.objects.visible_to(actor_of(request)).filter(pk=key_of(source)).first()
     if row is None:
         return ""
     try:
@@ -219,7 +220,8 @@ def compare(request: HttpRequest) -> HttpResponse:
 
 
 def _whole(text: Any, otherwise: int) -> int:
-    return max(8, min(5000, int(text))) if str(text or "").isdecimal() else otherwise
+    number = whole(text, 5000)
+    return otherwise if number is None else max(8, number)
 
 
 def _choices(chosen: list[str]) -> list[dict[str, Any]]:

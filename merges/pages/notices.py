@@ -13,6 +13,7 @@ from django.utils.feedgenerator import Atom1Feed
 from hub.accounts.actor import NOBODY
 from hub.activity import notices
 from hub.activity.models import Event, NoticeKind
+from hub.numerals import whole
 from hub.repos.models import Repo
 from merges.pages.shared import actor_of, page_of, repo_or_404, signed_in
 
@@ -29,7 +30,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """Notices, the newest first; marking them as read."""
     actor = actor_of(request)
     if request.method == "POST":
-        keys = [int(key) for key in request.POST.getlist("notice") if key.isdigit()]
+        keys = [key for key in map(whole, request.POST.getlist("notice")) if key is not None]
         notices.mark_read(actor, keys or None)
         return redirect(request.path)
     rows = notices.notices_of(actor)

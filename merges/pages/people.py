@@ -12,6 +12,7 @@ from adapters.search.filters import Filters
 from adapters.search.listing import listing
 from hub.accounts.models import Account, Scope
 from hub.accounts.tokens import create_token, revoke_token
+from hub.numerals import key_of, whole
 from hub.repos import lifecycle
 from hub.repos.changes import Change, Inline, Put
 from hub.repos.commits import commit
@@ -105,11 +106,11 @@ def tokens(request: HttpRequest) -> HttpResponse:
     actor, asked, text = actor_of(request), request.POST, ""
     assert actor.account is not None
     if request.method == "POST" and actor.token is None:
-        if asked.get("revoke", "").isdigit():
-            for row in actor.account.tokens.filter(pk=int(asked["revoke"])):
+        if "revoke" in asked:
+            for row in actor.account.tokens.filter(pk=key_of(asked["revoke"])):
                 revoke_token(row)
             return redirect(request.path)
-        days = int(asked["days"]) if asked.get("days", "").isdigit() else 0
+        days = whole(asked.get("days"), 3650) or 0
         _row, text = create_token(
             account=actor.account, label=asked.get("label", "").strip()[:80] or "Unnamed",
             scope=Scope.WRITE if asked.get("scope") == "write" else Scope.READ,

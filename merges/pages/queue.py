@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
+from hub.numerals import whole
 from hub.repos.models import Kind
 from hub.review import queue, replies, rules
 from hub.review.models import Reason, Risk
@@ -55,7 +56,7 @@ def rule_list(request: HttpRequest) -> HttpResponse:
 def reply_list(request: HttpRequest) -> HttpResponse:
     """The canned replies by group; maintainers write, change and delete them here."""
     actor, asked, error = actor_of(request), request.POST, ""
-    key = int(asked["reply"]) if asked.get("reply", "").isdecimal() else None
+    key = whole(asked.get("reply"))
     if request.method == "POST":
         if asked.get("action") == "delete" and key is not None:
             number = key

@@ -20,6 +20,7 @@ from hub.jobs.models import Job
 from hub.jobs.reasons import reason_of
 from hub.jobs.registry import MAX_ATTEMPTS, kind_named
 from hub.jobs.running import Cancelled, JobFailed, LostLease, Running
+from hub.numerals import key_of
 from hub.repos import cards, trees
 from hub.repos.models import Commit, Kind, Repo
 from hub.review.checks import write_check
@@ -80,8 +81,7 @@ def _not_made(name: str, error: Exception, running: Running) -> Finding | None:
 def gather(running: Running, repo: Repo, commit: Commit) -> Proposed:
     """What is known of the commit: its inspection if it is there, else an inspection made now."""
     ref = str(running.arguments.get("ref", ""))
-    number = ref.removeprefix("refs/pr/")
-    request = ChangeRequest.objects.filter(repo=repo, number=int(number)).first() if number.isdigit() else None
+    request = ChangeRequest.objects.filter(repo=repo, number=key_of(ref.removeprefix("refs/pr/"))).first()
     actor = actor_for(commit.author or repo.owner)
     kind = repo.kind if repo.kind == Kind.SYSTEM else kind_at(repo, commit)
     proposed = Proposed(running, repo, commit, kind, actor, request)

@@ -9,9 +9,10 @@ import pytest
 from django.test import Client
 from huggingface_hub.hf_api import Collection
 
+from hub.collections import keeping
 from hub.repos.models import Kind
 from tests.people import People, make_people, make_repo
-from tests.wire.test_wire_routes import as_
+from tests.wire.test_wire_routes import as_, queries
 
 ROOT = "/api/collections"
 
@@ -99,3 +100,20 @@ def test_lists_go_on_and_bad_input_is_refused(people: People) -> None:
         assert send(alice, "post", f"{ROOT}/{slug}/items", **bad).status_code == 422, bad
     assert send(alice, "post", f"{ROOT}/{slug}/items", item={"type": "model", "id": "no/body"}).status_code == 404
     assert Client().post(ROOT, b"{}", content_type="application/json").status_code == 401
+
+
+def test_a_list_takes_as_many_queries_however_long_it_is(people: People) -> None:
+    repos = [make_repo(people.alice, f"r{n}", private=n == 0) for n in range(6)]
+    charlie, seen = as_(people.charlie), []
+    for count in (1, 12):
+        for n in range(count):
+            row = keeping.create(actor=people.actor("alice"), owner=people.alice, title=f"C{count}-{n}")
+            for repo in repos:
+                keeping.add(actor=people.actor("alice"), row=row, repo=repo, note="")
+        seen.append(queries(charlie, ROOT))
+    assert [number for number, _answer in seen] == [3, 3]
+    listed = seen[1][1].json()
+    assert len(listed) == 13
+    assert {tuple(item["id"] for item in row["items"]) for row in listed} == {
+        tuple(f"alice/r{n}" for n in (1, 2, 3, 4))  # the first of those that he may see
+    }
