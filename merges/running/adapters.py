@@ -164,7 +164,7 @@ class Adapter:
         with np.errstate(over="ignore", invalid="ignore"):
             made = self._made(site)
         if not fits_float32(made):
-            message = f"{site.name} changes by values that float32 cannot hold, so it cannot be merged."
+            message = f"{site.name} changes by values that are NaN or infinite in float32, so it cannot be merged."
             raise RecipeError([Problem("inputs", "error", f"{self.alias or self.name}: {message}")])
         return made
 
