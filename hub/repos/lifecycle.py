@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -102,14 +103,23 @@ def moved_to(actor: Actor, repo_id: str, *, task: bool) -> Repo | None:
 def delete_repo(*, actor: Actor, repo: Repo) -> None:
     """Remove a repo with its history; its blobs go when nothing else refers to them. Raises Denied."""
     rights.require(actor, Verb.ADMIN, repo)
-    with transaction.atomic():
-        # A job that writes about this repo finishes first or finds it gone; it never meets it half-deleted.
-        # Jobs hold their own row while they write, so rows of jobs are locked before the repo, as they do.
-        list(repo.jobs.select_for_update().values_list("pk", flat=True))
-        locked = Repo.objects.select_for_update(of=("self",)).filter(pk=repo.pk).first()
-        if locked is not None:
+    while True:
+        with suppress(_NewJob), transaction.atomic():
+            # A job that writes about this repo finishes first or finds it gone; it never meets it half-deleted.
+            # Jobs hold their own row while they write, so rows of jobs are locked before the repo, as they do.
+            held = list(repo.jobs.select_for_update().values_list("pk", flat=True))
+            locked = Repo.objects.select_for_update(of=("self",)).filter(pk=repo.pk).first()
+            if locked is None:
+                return
+            if locked.jobs.exclude(pk__in=held).exists():
+                raise _NewJob
             record(actor.account, "delete_repo", name=repo.full_name)
             locked.delete()
+            return
+
+
+class _NewJob(Exception):
+    """A job came between the two locks: it may hold its row and wait for the repo, so both are let go once more."""
 
 
 def create_branch(*, actor: Actor, repo: Repo, name: str, start: str | None = None) -> Ref:
