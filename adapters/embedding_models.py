@@ -11,6 +11,13 @@ from hub.jobs.models import Job
 from hub.repos.models import Repo
 
 
+class VectorDims(models.Func):
+    """How many numbers a stored vector has, as the conditions of the vectors' indexes say it."""
+
+    function = "vector_dims"
+    output_field = models.IntegerField()
+
+
 class EmbeddingQuerySet(models.QuerySet["Embedding"]):
     def visible_to(self, actor: Actor) -> EmbeddingQuerySet:
         """Vectors of repos the actor may read, made from nothing that the actor may not read."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, Func, IntegerField, Q
+from django.db.models import Count, Q
 from pgvector.django import CosineDistance
 
+from adapters.embedding_models import VectorDims
 from adapters.embeddings.layout import NEIGHBOURS, lay_into, lay_out
 from adapters.models import Embedding, MapPoint
 from hub.accounts.actor import NOBODY
@@ -24,13 +25,6 @@ METHOD = "texts"
 GROWN = 0.5
 """The map is drawn anew when as many public points as this share of it were laid in since."""
 MOST = 20_000
-
-
-class VectorDims(Func):
-    """How many numbers a stored vector has."""
-
-    function = "vector_dims"
-    output_field = IntegerField()
 
 
 def lay_in(repo: Repo) -> None:

@@ -14,6 +14,7 @@ from django.db.models.functions import Cast
 from pgvector import HalfVector
 from pgvector.django import CosineDistance, HalfVectorField
 
+from adapters.embedding_models import VectorDims
 from adapters.models import Embedding, Kinship
 from adapters.search.filters import Filters
 from adapters.search.listing import matching
@@ -110,7 +111,8 @@ def nearest_rows(
         found = found.filter(repo__in=matching(actor, filters).values("pk"))
     sized = Cast(F("vector"), HalfVectorField(dimensions=width))
     ordered = (
-        found.extra(where=["vector_dims(adapters_embedding.vector) = %s"], params=[width])
+        found.alias(width=VectorDims("vector"))
+        .filter(width=width)
         .annotate(distance=CosineDistance(sized, HalfVector(list(map(float, vector)))))
         .select_related("repo__owner")
         .order_by("distance")

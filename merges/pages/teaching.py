@@ -23,7 +23,7 @@ from merges.pages.jobs import shown as shown_job
 from merges.pages.merging import number
 from merges.pages.shared import actor_of, attempt, signed_in
 from merges.training.settings import TITLES, Settings, title_of
-from merges.work.teaching import asking, comparing, preview, showing
+from merges.work.teaching import asking, comparing, judged, preview, showing
 
 NUMBERS = (
     ("epochs", "Epochs"), ("learning_rate", "Learning rate"), ("batch_size", "Batch size"), ("rank", "LoRA rank"),
@@ -82,7 +82,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
     row, actor = _or_404(request, pk), actor_of(request)
     earlier = showing.before(actor, row)
     base_seen = bool(row.base and rights.can(actor, rights.Verb.READ, row.base))
-    score, base_score = showing.score_of(row), showing.base_score_of(row) if base_seen else None
+    score, base_score = judged.score_of(row), judged.base_score_of(row) if base_seen else None
     comparison = showing.shown_comparison(actor, row)
     settings = Settings.from_dict(row.report.get("settings") or row.settings)
     made = Commit.objects.filter(repo=row.repo, sha=row.result_sha).first() if row.result_sha else None
@@ -96,10 +96,10 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
             "row": row, "start": showing.shown_start(actor, row), "earlier": earlier, "settings": settings,
             "epochs": settings.passes(row.examples), "method": title_of(settings),
             "score": score, "base_score": base_score,
-            "judging": showing.judging_of(row) if not score else None,
+            "judging": judged.judging_of(row) if not score else None,
             "metric": title(score.metric) if score else "",
             "base_metric": title(base_score.metric) if base_score else "",
-            "change": showing.change_since(earlier, row) if earlier else None,
+            "change": judged.change_since(earlier, row) if earlier else None,
             "job": shown_job(request, job), "progress_url": job.get_absolute_url(), "poll_seconds": 2,
             "base_seen": base_seen,
             "may_write": rights.can(actor, rights.Verb.WRITE, row.repo),

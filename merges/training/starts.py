@@ -51,12 +51,13 @@ def try_starts(
     labels: Sequence[str],
     settings: Settings,
     progress: Progress = silent,
+    threads: int = 1,
 ) -> list[Trial]:
     """Try the base and each adapter folder on the validation part, without one on held-back parts of the examples.
 
     The base comes first. An adapter that cannot be loaded is reported. Raises RuntimeFault for the base.
     """
-    runtime = Runtime(base, max_length=settings.max_length)
+    runtime = Runtime(base, max_length=settings.max_length, threads=threads)
     trials = []
     for number, name in enumerate([BASE, *candidates]):
         progress(number, len(candidates) + 1, f"Trying {name} as a start")
@@ -95,12 +96,13 @@ def search_combination(
     scratch: Path,
     progress: Progress = silent,
     tries: int = 12,
+    threads: int = 1,
 ) -> tuple[list[float], Trial]:
     """LoraHub's weights on the few examples, without gradients (Huang et al. 2024), and how the result did.
 
     Every set of weights is merged and scored as the other starts are. Raises RuntimeFault, RecipeError.
     """
-    runtime = Runtime(base, max_length=settings.max_length)
+    runtime = Runtime(base, max_length=settings.max_length, threads=threads)
     scored: dict[tuple[float, ...], Trial] = {}
 
     def attempt(recipe: Recipe) -> Tried:

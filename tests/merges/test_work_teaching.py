@@ -23,6 +23,7 @@ from merges.work.subjects import BadRequest, pin
 from merges.work.teaching import comparing, starts
 from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
 from merges.work.teaching.data import BadExamples, read_task
+from merges.work.teaching.judged import base_score_of, score_of
 from merges.work.teaching.showing import shown_start
 from tests.merges.conftest import write_task
 from tests.people import People
@@ -239,8 +240,9 @@ def test_a_causal_base_learns_too(people: People, tmp_path: Path) -> None:
     do_jobs()
     row.refresh_from_db()
     assert row.job.state == State.SUCCEEDED, row.job.error
-    judged = Evaluation.objects.get(subject=row.repo)
-    assert (judged.protocol, judged.settings) == ("label-likelihood", {"template": "Q: {text} A:"})
+    score = score_of(row)
+    assert score == Evaluation.objects.get(subject=row.repo) and base_score_of(row) is not None
+    assert (score.protocol, score.settings) == ("label-likelihood", {"template": "Q: {text} A:"})
     card = trees.get_file(row.repo, trees.resolve_commit(row.repo, row.result_sha), "README.md").read().decode()
     assert '- Prompt: `"Q: {text} A:"`' in card and "unlikelihood of wrong labels (weight 1)" in card
     assert "10 test texts" in card and "It has not been measured" not in card

@@ -11,8 +11,9 @@ from merges.models import Evaluation, Teaching
 from merges.work import outside
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.subjects import pin
-from merges.work.teaching import showing
 from merges.work.teaching.asking import ask_for_teaching
+from merges.work.teaching.judged import base_score_of, change_since, judging_of, score_of
+from merges.work.teaching.showing import before
 from tests.merges.test_work_teaching import distinct, order
 from tests.people import People, put
 from tests.publishing import publish
@@ -51,19 +52,19 @@ def test_only_the_hubs_own_measurement_is_the_specialists_score(people: People, 
     asked = {"subject": "alice/moods", "results": results, "tasks": {"m": row.task.full_name}}
     outside.import_results(actor=people.actor("bob"), **asked)
     outside.import_results(actor=people.actor("alice"), **asked)
-    assert showing.score_of(row) is None
+    assert score_of(row) is None
     own = judged(people, row, None)
-    assert showing.judging_of(row) == own
+    assert judging_of(row) == own
     judged(people, row, 0.9)
     judged(people, row, 0.3, settings={"shots": 5})
     outside.import_results(actor=people.actor("bob"), **asked)
-    assert showing.score_of(row) == own
-    assert showing.judging_of(row) is None
+    assert score_of(row) == own
+    assert judging_of(row) is None
     put(people.alice, row.task, {"test.jsonl": b'{"text": "a day", "label": "yes"}\n{"text": "b", "label": "no"}\n'})
     later = trees.resolve_commit(row.task, "main").sha
     row_later = Teaching.objects.get(pk=row.pk)
     row_later.task_sha = later
-    assert showing.score_of(row_later) is None
+    assert score_of(row_later) is None
 
 
 def test_a_strangers_score_of_the_base_is_not_the_bases(people: People, base: Repo) -> None:
@@ -72,19 +73,19 @@ def test_a_strangers_score_of_the_base_is_not_the_bases(people: People, base: Re
     outside.import_results(
         actor=people.actor("charlie"), subject="acme/tiny", results=results, tasks={"m": row.task.full_name}
     )
-    assert showing.base_score_of(row) is None
+    assert base_score_of(row) is None
 
 
 def test_a_change_is_shown_only_between_scores_of_the_same_test_and_metric(people: People, base: Repo) -> None:
     first, second = taught(people), taught(people, 1)
-    assert showing.before(people.actor("alice"), second) == first
+    assert before(people.actor("alice"), second) == first
     judged(people, first, 0.5)
     judged(people, second, 0.75)
-    assert showing.change_since(first, second) == 0.25
+    assert change_since(first, second) == 0.25
     Evaluation.objects.filter(subject_sha=second.result_sha).update(metric="macro_f1")
-    assert showing.change_since(first, second) is None
+    assert change_since(first, second) is None
     Evaluation.objects.filter(subject_sha=second.result_sha).update(metric="accuracy")
     put(people.alice, first.task, {"test.jsonl": b'{"text": "a day", "label": "yes"}\n{"text": "b", "label": "no"}\n'})
     third = taught(people, 2)
     judged(people, third, 0.8)
-    assert showing.change_since(second, third) is None
+    assert change_since(second, third) is None

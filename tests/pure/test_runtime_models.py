@@ -17,19 +17,8 @@ from adapters.runtime.bases import family_of, load_model
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.examples import examples_of
 from adapters.runtime.runtime import Runtime
-from tests.pure.tiny_models import write_causal, write_encoder
 
 TEXTS = ["the good dog runs", "a bad cat", "", "the movie sleeps fast and slow and good and bad", "bird"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_causal(tmp_path_factory.mktemp("causal"))
 
 
 def write_adapter(base: Path, folder: Path, config, labels: int) -> tuple[Path, np.ndarray]:

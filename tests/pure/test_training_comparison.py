@@ -18,20 +18,10 @@ from merges.training.in_context import asked, in_context_scores, shots_in_order
 from merges.training.loaded import LoadedBase
 from merges.training.settings import CurvePoint, Settings, usual_settings
 from merges.training.teach import teach
-from tests.pure.tiny_models import opinions, write_causal, write_encoder
+from tests.pure.tiny_models import opinions
 
 FAST = Settings(rank=4, epochs=4, batch_size=8, learning_rate=1e-2, max_length=16, folds=0)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_causal(tmp_path_factory.mktemp("causal"))
 
 
 def test_the_comparison_judges_all_ways_on_the_same_texts(base: Path, causal: Path, tmp_path: Path) -> None:

@@ -32,20 +32,10 @@ from merges.training.sampling import drawn, spread
 from merges.training.settings import CurvePoint, Settings, TrainingFault, usual_settings
 from merges.training.starts import BASE, Trial, choose, try_starts
 from merges.training.teach import teach
-from tests.pure.tiny_models import opinions, write_causal, write_encoder
+from tests.pure.tiny_models import opinions, write_encoder
 
 FAST = Settings(rank=4, epochs=4, batch_size=8, learning_rate=1e-2, max_length=16, folds=0)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_causal(tmp_path_factory.mktemp("causal"))
 
 
 # --- the losses of T-Few -----------------------------------------------------------------------------------------------

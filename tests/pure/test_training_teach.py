@@ -23,19 +23,9 @@ from adapters.runtime.runtime import Runtime
 from merges.training.learners import bucketed, class_weights
 from merges.training.settings import PRESETS, Settings, TrainingFault
 from merges.training.teach import teach
-from tests.pure.tiny_models import opinions, write_causal, write_encoder
+from tests.pure.tiny_models import opinions, write_encoder
 
 FAST = Settings(rank=4, epochs=4, batch_size=8, learning_rate=1e-2, max_length=16)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_causal(tmp_path_factory.mktemp("causal"))
 
 
 @pytest.mark.parametrize("method", ["lora", "ia3", "rslora"])

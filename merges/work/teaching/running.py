@@ -33,9 +33,9 @@ from merges.training.teach import TrainingResult, teach
 from merges.work.evaluating import ask_for_evaluation
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
-from merges.work.teaching.asked import judging_settings
 from merges.work.teaching.cards import specialist_card
 from merges.work.teaching.data import TaskRows, read_task
+from merges.work.teaching.judged import judging_settings
 
 TRIES_ON_A_MOVING_BRANCH = 5
 
@@ -150,7 +150,7 @@ def _report(row: Teaching, rows: TaskRows, result: TrainingResult, seconds: floa
         "resumed": result.resumed, "batch_size": result.settings.batch_size, "method": result.settings.method,
         "validation": asdict(result.best) | _interval(round((checked or 0.0) * n), n if checked is not None else 0),
         "settings": result.settings.to_dict(), "template": result.settings.template if causal else "",
-        "judged": len(rows.split("test")), "evened": result.evened, "versions": library_versions(),
+        "judged": len(rows.split("test")), "versions": library_versions(),
         "held_back": {"right": held[0]} | _interval(*held) if held else None,
         "speed": flops / result.seconds if result.device == "cpu" and not result.stopped_early and flops else None,
     }  # fmt: skip

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings as site
+
 from adapters.catalog import local
 from adapters.models import Lineage, Relation
 from adapters.search.relatives import relatives
@@ -202,7 +204,14 @@ def _best(
         except RecipeError:
             folders.pop(name, None)  # relatives on other modules have no mean; each is still tried alone
     trials = try_starts(
-        places / "base", folders, rows.examples("train"), rows.examples("validation"), labels, chosen, progress
+        places / "base",
+        folders,
+        rows.examples("train"),
+        rows.examples("validation"),
+        labels,
+        chosen,
+        progress,
+        threads=site.TORCH_THREADS,
     )
     best, why = choose(trials)
     return _decision(best.name, why, sources.get(best.name, []), [asdict(trial) for trial in trials])
@@ -230,7 +239,7 @@ def _combined(
     try:
         weights, trial = search_combination(
             places / "base", folders, rows.examples("train"), rows.examples("validation"), labels, chosen, places,
-            progress, LORAHUB_TRIES,
+            progress, LORAHUB_TRIES, threads=site.TORCH_THREADS,
         )  # fmt: skip
     except RecipeError as error:
         raise JobFailed(f"These specialists cannot be combined: {error}") from error
