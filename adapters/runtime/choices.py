@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from adapters.runtime.likelihood import accepted_arguments, tail_log_probabilities
+from adapters.runtime.likelihood import accepted_arguments, last_logits, tail_log_probabilities
 from adapters.runtime.progress import Progress, silent
 
 TOGETHER = 512
@@ -178,9 +178,7 @@ def choices_together(
         mask = torch.cat([mask.new_zeros((rows, 1, width, len(prefix.ids))), mask], dim=3)
         places += len(prefix.ids)
     arguments |= {"attention_mask": mask.to(device), "position_ids": places.to(device)}
-    if "logits_to_keep" in accepted_arguments(model):
-        arguments["logits_to_keep"] = kept + 1
-    logits = model(**arguments).logits[:, -(kept + 1) :].float()
+    logits = last_logits(model, arguments, kept + 1)
     source, wanted, owner = source.to(device), wanted.to(device), owner.to(device)
     # log p of the chosen token only: logit minus log-sum-exp, so the whole table is never copied.
     chosen = logits[torch.arange(rows, device=device).unsqueeze(1), source, wanted] - logits.logsumexp(2).gather(

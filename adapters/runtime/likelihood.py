@@ -47,14 +47,23 @@ def tail_log_probabilities(
         wanted[number, tail_width - len(tail) :] = True
     ids, mask, wanted = ids.to(device), mask.to(device), wanted.to(device)
     arguments: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-    known = accepted_arguments(model)
-    if "position_ids" in known:
+    if "position_ids" in accepted_arguments(model):
         arguments["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
-    if "logits_to_keep" in known:
-        arguments["logits_to_keep"] = tail_width + 1
-    logits = model(**arguments).logits[:, -(tail_width + 1) : -1].float()
+    logits = last_logits(model, arguments, tail_width + 1)[:, :-1]
     chosen = logits.gather(2, ids[:, -tail_width:].unsqueeze(2)).squeeze(2) - logits.logsumexp(2)
     return chosen.masked_fill(~wanted, 0.0), wanted
+
+
+def last_logits(model: Any, arguments: dict[str, Any], places: int) -> torch.Tensor:
+    """Logits at the last `places` of each row, float32 of shape (rows, places, vocabulary).
+
+    A model that can is told to compute no others. It is told by a tensor: a plain number makes it take a slice of its
+    hidden states, which torch multiplies with the vocabulary row by row instead of at once (a fifth of all time).
+    """
+    if "logits_to_keep" in accepted_arguments(model):
+        ids = arguments["input_ids"]
+        arguments = arguments | {"logits_to_keep": torch.arange(ids.shape[1] - places, ids.shape[1], device=ids.device)}
+    return model(**arguments).logits[:, -places:].float()
 
 
 def accepted_arguments(model: Any) -> set[str]:
