@@ -25,7 +25,7 @@ class MergesConfig(AppConfig):
         from merges.work import descent, merge_run, previewing
         from merges.work.check_queue import on_commit
         from merges.work.subjects import BadRequest
-        from merges.work.teaching.asking import TooMany
+        from merges.work.teaching.quota import TooMany
 
         register_error(RecipeError, 422, "recipe")
         register_error(BadRequest, 422, "bad_request")

@@ -167,6 +167,7 @@ class Teaching(models.Model):
     base = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
     base_sha = models.CharField(max_length=40)
     examples = models.PositiveIntegerField()
+    at_most = models.PositiveIntegerField(default=0, help_text="So many of the task's examples; 0: all.")
     settings = models.JSONField(help_text="Every number of the training.")
     start = models.JSONField(default=dict, help_text="What was asked to begin from, what was chosen and why.")
     estimate = models.JSONField(default=dict)
@@ -193,6 +194,19 @@ class Teaching(models.Model):
 
     def get_absolute_url(self) -> str:
         return f"/teachings/{self.pk}"
+
+
+class TeachingAsked(models.Model):
+    """One training that a person asked for. It counts for a day, whatever becomes of the repo it was asked for."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "at"])]
+
+    def __str__(self) -> str:
+        return f"{self.account}, {self.at:%Y-%m-%d %H:%M}"
 
 
 class Paired(models.Model):

@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from tests import services as support
+
+hypothesis_settings.register_profile("tessera", deadline=None)  # a busy machine is no fault of the code
+hypothesis_settings.load_profile("tessera")
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,10 @@ class TeachingOrder(Shape):
         required=False, default=False, help_text="Labels that differ only by case or spaces become one."
     )
     test_share = serializers.FloatField(required=False, default=TEST_SHARE, min_value=0, max_value=0.5)
+    at_most = serializers.IntegerField(
+        required=False, default=0, min_value=0, max_value=MOST_EXAMPLES,
+        help_text="So many of the examples are taught, of every label in turn, drawn by the seed; 0: all.",
+    )  # fmt: skip
     license = serializers.CharField(required=False, default="other", max_length=64)
 
 
@@ -140,7 +144,8 @@ def order_of(asked: dict[str, Any]) -> Order:
     return Order(
         target=asked["target"], given=given, task=asked["task"], base=asked["base"], method=asked["method"],
         settings=asked["settings"], start=asked["start"], seed=asked["seed"], private=asked["private"],
-        join=asked["join_labels"], test_share=asked["test_share"], license=asked["license"],
+        join=asked["join_labels"], test_share=asked["test_share"], at_most=asked["at_most"],
+        license=asked["license"],
     )  # fmt: skip
 
 

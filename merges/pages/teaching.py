@@ -23,7 +23,7 @@ from merges.pages.jobs import shown as shown_job
 from merges.pages.merging import number
 from merges.pages.shared import actor_of, attempt, signed_in
 from merges.training.settings import TITLES, Settings, title_of
-from merges.work.teaching import asking, comparing, judged, preview, showing
+from merges.work.teaching import asking, comparing, judged, preview, quota, showing
 
 NUMBERS = (
     ("epochs", "Epochs"), ("learning_rate", "Learning rate"), ("batch_size", "Batch size"), ("rank", "LoRA rank"),
@@ -73,7 +73,7 @@ def order_from(request: HttpRequest) -> asking.Order:
         private=True if asked.get("private") == "on" else None,
         join="on" in (asked.get("join"), asked.get("check_join")),
         test_share=min(0.5, max(0.0, share)) if isinstance(share, int | float) else asking.TEST_SHARE,
-        license=asked.get("license", "").strip() or "other",
+        at_most=_whole(asked.get("at_most", "")), license=asked.get("license", "").strip() or "other",
     )  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def _choices(actor: Actor, asked: Any) -> dict[str, Any]:
     """What the form offers."""
     return {
         "asked": asked,
-        "quota": asking.quota_of(actor.account) if actor.account else None,
+        "quota": quota.quota_of(actor.account) if actor.account else None,
         "bases": asking.teachable_bases(actor),
         "tasks": listing(actor, Filters(kind=(Kind.TASK,)), "name")[:200],
         "methods": TITLES.items(),

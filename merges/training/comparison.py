@@ -64,6 +64,7 @@ def compare(
     labels: Sequence[str],
     *,
     nearest: Path | None = None,
+    nearest_template: str = "",
     orders: int = 3,
     max_length: int = 128,
     template: str = DEFAULT_TEMPLATE,
@@ -72,7 +73,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Rows as plain values, the specialist first; `p` is McNemar's exact test against it (two-sided).
 
-    `max_length` and `template` are those the specialist was taught with; every way reads texts so.
+    `max_length` and `template` are those the specialist was taught with; every way reads texts so, but the nearest one
+    is asked with the prompt that it was taught with, where that is known.
 
     Raises RuntimeFault for a base or adapter that cannot be run.
     """
@@ -88,7 +90,7 @@ def compare(
     ways.append(judge.few_shot(examples, orders, progress))
     if nearest is not None:
         runtime.attach("nearest", nearest)
-        ways.append(judge.adapter("nearest", "Nearest specialist", examples))
+        ways.append(judge.asking_with(nearest_template or template).adapter("nearest", "Nearest specialist", examples))
         runtime.detach("nearest")
     progress(3, 4, "Fitting a linear probe")
     ways.append(judge.probe(None, "Linear probe on frozen features", examples))
@@ -112,6 +114,12 @@ class _Judge:
         self.read = sum(int(batch["attention_mask"].sum()) for batch in read.tensors) / len(test)
         heads, self.tails = asked(runtime, test, labels, template) if self.causal else ([], [])
         self.asked, self.longest = (fmean(map(len, heads)), max(map(len, heads))) if heads else (0.0, 0)
+
+    def asking_with(self, template: str) -> _Judge:
+        """The same judge with another prompt; what was right is remembered in one place."""
+        other = _Judge(self.runtime, self.test, self.labels, self.size, template)
+        other.right = self.right
+        return other
 
     def adapter(self, name: str, title: str, examples: Sequence[Example]) -> Way:
         """An attached adapter by its head or label likelihood; by a probe if its head has other labels."""

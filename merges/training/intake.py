@@ -121,13 +121,40 @@ def look(
         looked.say(
             "long_text",
             "info",
-            f"{_rows(long)} {_have(long)} over {LONG_TEXT:,} letters; only the beginning is read.",
+            f"{_rows(long, 'has', 'have')} over {LONG_TEXT:,} letters; only a part is read: the beginning by an "
+            "encoder, the end by a language model.",
             long,
         )
     looked.rows = rows
     looked.labels = dict(Counter(row.label for row in rows).most_common())
-    _enough(looked, earlier)
+    looked.remarks += enough(Counter(row.label for row in (*rows, *earlier)))
     return looked
+
+
+def enough(labels: Mapping[str, int]) -> list[Remark]:
+    """Whether there is enough to learn from, and not too much, by how often each label occurs."""
+    total = sum(labels.values())
+    if total > MOST_EXAMPLES:
+        words = f"There are {total:,} examples; at most {MOST_EXAMPLES:,} are taught at once."
+        return [Remark("too_many", "error", words)]
+    if len(labels) > MOST_LABELS:
+        words = (
+            f"There are {len(labels)} different labels; at most {MOST_LABELS} can be taught. Is 'label' the column "
+            "you meant? Group rare labels, or teach several specialists."
+        )
+        return [Remark("many_labels", "error", words)]
+    if total < 2:
+        words = f"There {'is' if total == 1 else 'are'} {total or 'no'} usable example{'' if total == 1 else 's'}."
+        return [Remark("too_few", "error", f"{words} Give at least two, better sixteen for each label.")]
+    if len(labels) < 2:
+        words = f"All examples have the label {next(iter(labels))!r}: there is nothing to tell apart."
+        return [Remark("one_label", "error", f"{words} Add examples of another label.")]
+    lonely = sorted(label for label, count in labels.items() if count == 1)
+    if not lonely:
+        return []
+    shown = ", ".join(repr(label) for label in lonely[:5]) + (", …" if len(lonely) > 5 else "")
+    words = f"{len(lonely)} of {len(labels)} labels occur once ({shown}); such a label is learned badly"
+    return [Remark("rare_label", "warning", f"{words} and never tested.")]
 
 
 def part(rows: Sequence[Row], share: float, seed: int = 0) -> tuple[list[Row], list[Row]]:
@@ -248,7 +275,7 @@ def _conflicts_and_duplicates(looked: Looked, rows: Sequence[Row], earlier: Sequ
             twice.append([row.number for row in group])
         kept.append(group[0])
     for rows_ in conflicts[:10]:
-        where = f"{_rows(rows_)} {_have(rows_)} the same text" if len(rows_) > 1 else f"Row {rows_[0]} has a known text"
+        where = f"{_rows(rows_, 'has', 'have')} the same text" if len(rows_) > 1 else f"Row {rows_[0]} has a known text"
         looked.say("conflict", "warning", f"{where} with different labels; left out until one is chosen.", rows_)
     if len(conflicts) > 10:
         looked.say("conflict", "warning", f"{len(conflicts) - 10} more texts have different labels and are left out.")
@@ -259,7 +286,7 @@ def _conflicts_and_duplicates(looked: Looked, rows: Sequence[Row], earlier: Sequ
             [number for rows_ in twice for number in rows_],
         )  # fmt: skip
     if known:
-        looked.say("known", "info", f"{_rows(known)} {_be(known)} among the examples taught before.", known)
+        looked.say("known", "info", f"{_rows(known, 'is', 'are')} among the examples taught before.", known)
     return sorted(kept, key=lambda row: row.number)
 
 
@@ -278,40 +305,9 @@ def _leaks(looked: Looked, rows: list[Row], test: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.number not in gone]
 
 
-def _enough(looked: Looked, earlier: Sequence[Row]) -> None:
-    labels = Counter(looked.labels) + Counter(row.label for row in earlier)
-    total = sum(labels.values())
-    if total < 2:
-        looked.say("too_few", "error", f"There {'is' if total == 1 else 'are'} {total or 'no'} usable example"
-                   f"{'' if total == 1 else 's'}. Give at least two, better sixteen for each label.")  # fmt: skip
-    elif len(labels) < 2:
-        looked.say("one_label", "error", f"All examples have the label {next(iter(labels))!r}: there is nothing to "
-                   "tell apart. Add examples of another label.")  # fmt: skip
-    if total > MOST_EXAMPLES:
-        looked.say("too_many", "error", f"There are {total:,} examples; at most {MOST_EXAMPLES:,} are taught at once.")
-    if len(labels) > MOST_LABELS:
-        looked.say(
-            "many_labels", "error",
-            f"There are {len(labels)} different labels; at most {MOST_LABELS} can be taught. Is 'label' the column "
-            "you meant? Group rare labels, or teach several specialists.",
-        )  # fmt: skip
-    else:
-        lonely = sorted(label for label, count in labels.items() if count == 1)
-        if lonely and total >= 2:
-            shown = ", ".join(repr(label) for label in lonely[:5]) + (", …" if len(lonely) > 5 else "")
-            words = f"{len(lonely)} of {len(labels)} labels occur once ({shown}); such a label is learned badly"
-            looked.say("rare_label", "warning", f"{words} and never tested.")
-
-
-def _rows(numbers: Sequence[int]) -> str:
+def _rows(numbers: Sequence[int], of_one: str = "", of_many: str = "") -> str:
+    """The rows by number, and a verb that fits their count: "Row 3 is", "Rows 3, 5 are"."""
     if len(numbers) == 1:
-        return f"Row {numbers[0]}"
-    return f"Rows {', '.join(map(str, numbers[:10]))}{f' and {len(numbers) - 10} more' if len(numbers) > 10 else ''}"
-
-
-def _have(numbers: Sequence[int]) -> str:
-    return "has" if len(numbers) == 1 else "have"
-
-
-def _be(numbers: Sequence[int]) -> str:
-    return "is" if len(numbers) == 1 else "are"
+        return f"Row {numbers[0]} {of_one}".rstrip()
+    shown = ", ".join(map(str, numbers[:10])) + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
+    return f"Rows {shown} {of_many}".rstrip()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from adapters.runtime.examples import Example
+
+class Labelled(Protocol):
+    """Whatever carries a label."""
+
+    @property
+    def label(self) -> str: ...
+
 
 Row = TypeVar("Row")
+WithLabel = TypeVar("WithLabel", bound=Labelled)
 
 
-def spread(rows: Sequence[Example], most: int, seed: int = 0) -> list[Example]:
+def spread(rows: Sequence[WithLabel], most: int, seed: int = 0) -> list[WithLabel]:
     """At most `most` rows in which every label keeps its share as nearly as can be; in the order they had."""
     if len(rows) <= most:
         return list(rows)
@@ -25,6 +32,18 @@ def spread(rows: Sequence[Example], most: int, seed: int = 0) -> list[Example]:
         ((place + 0.5) / len(some), label, row) for label, some in by_label.items() for place, row in enumerate(some)
     )
     return [rows[row] for row in sorted(row for _, _, row in line[:most])]
+
+
+def in_turn(rows: Sequence[WithLabel], most: int, seed: int = 0) -> list[WithLabel]:
+    """At most `most` rows drawn from every label in turn, so that each is there as often as can be: few examples."""
+    by_label: dict[str, list[WithLabel]] = {}
+    for row in random.Random(seed).sample(rows, len(rows)):  # noqa: S311 - a sample
+        by_label.setdefault(row.label, []).append(row)
+    turns = max(map(len, by_label.values()), default=0)
+    taken = [
+        by_label[label][turn] for turn in range(turns) for label in sorted(by_label) if turn < len(by_label[label])
+    ]
+    return taken[:most]
 
 
 def drawn(rows: Sequence[Row], most: int, seed: int = 0) -> list[Row]:

@@ -30,6 +30,7 @@ from merges.demo import texts
 from merges.demo.bases import MINILM, SMOLLM2, write_base
 from merges.training.comparison import compare
 from merges.training.loaded import LoadedBase
+from merges.training.sampling import in_turn
 from merges.training.settings import usual_settings
 from merges.training.teach import peak_memory, teach
 
@@ -39,18 +40,6 @@ BASES = {"minilm": (MINILM, "lora", False), "smollm2": (SMOLLM2, "ia3", True)}
 def read(task: Path, split: str) -> list[Example]:
     rows = [json.loads(line) for line in (task / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
     return [Example(row["text"], str(row["label"])) for row in rows]
-
-
-def few(rows: list[Example], count: int, seed: int) -> list[Example]:
-    """`count` examples, every label as often as can be, the same for the same seed."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
-    for row in random.Random(seed).sample(rows, len(rows)):
-        by_label[row.label].append(row)
-    turns = max(map(len, by_label.values()))
-    taken = [
-        by_label[label][turn] for turn in range(turns) for label in sorted(by_label) if turn < len(by_label[label])
-    ]
-    return taken[:count]
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,11 @@ class Cell:
 def rows_of(tasks: Path, cell: Cell) -> tuple[list[Example], list[Example], list[str]]:
     """(examples, test, labels) of a cell."""
     train = read(tasks / cell.task, "train")
-    return few(train, cell.examples, cell.seed), read(tasks / cell.task, "test"), sorted({row.label for row in train})
+    return (
+        in_turn(train, cell.examples, cell.seed),
+        read(tasks / cell.task, "test"),
+        sorted({row.label for row in train}),
+    )
 
 
 def taught(args: argparse.Namespace, cell: Cell, loaded: LoadedBase) -> Path:

@@ -119,7 +119,7 @@ def edited(lines: list[str], edits: dict[int, str], name: str) -> list[str]:
     return made
 
 
-@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mine=EDITS, yours=EDITS)
 def test_what_merges_by_lines_is_what_git_makes_of_it(
     tmp_path: Path, mine: dict[int, str], yours: dict[int, str]

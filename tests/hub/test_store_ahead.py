@@ -31,7 +31,7 @@ class Opened:
                 yield piece
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 900)), max_size=12), st.sampled_from([0, 9_999]))
 def test_any_order(asked: list[tuple[int, int]], small: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

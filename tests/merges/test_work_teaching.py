@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from django.conf import settings
-from django.test import override_settings
 from safetensors.torch import load_file, save_file
 
 from adapters.models import Lineage, Relation
@@ -21,7 +19,7 @@ from hub.rights import Denied
 from merges.models import Evaluation, Teaching
 from merges.work.subjects import BadRequest, pin
 from merges.work.teaching import comparing, starts
-from merges.work.teaching.asking import Order, TooMany, ask_for_teaching, estimate_for
+from merges.work.teaching.asking import Order, ask_for_teaching, estimate_for
 from merges.work.teaching.data import BadExamples, read_task
 from merges.work.teaching.judged import base_score_of, score_of
 from merges.work.teaching.showing import shown_start
@@ -311,14 +309,6 @@ def test_what_cannot_be_asked_for(people: People, base: Repo, tmp_path: Path) ->
     hidden = ask_for_teaching(actor=alice, order=order(target="alice/hidden", given=None, task="alice/secret"))
     assert hidden.repo.private
     assert "secret" not in hidden.job.title
-
-
-def test_nobody_floods_the_hub(people: People, base: Repo) -> None:
-    with override_settings(LIMITS={**settings.LIMITS, "teachings_at_once": 1}):
-        ask_for_teaching(actor=people.actor("alice"), order=order())
-        with pytest.raises(TooMany, match="cancel one"):
-            ask_for_teaching(actor=people.actor("alice"), order=order(target="alice/other"))
-        ask_for_teaching(actor=people.actor("bob"), order=order(target="bob/other"))
 
 
 @pytest.mark.parametrize("settings", [{"warm_head": False, "folds": 0}, {}])

@@ -58,10 +58,10 @@ def test_a_check_keeps_nothing_and_loses_nothing(people: People, base: Repo) -> 
 
 def test_the_page_says_how_much_of_the_quota_is_used(people: People, base: Repo) -> None:
     alice = signed_in("alice")
-    assert "0 of your 3 trainings at once" in markup(alice.get("/teach"))
+    assert "0 of your 3 trainings and comparisons at once" in markup(alice.get("/teach"))
     alice.post("/teach", form())
-    assert "1 of your 3 trainings at once" in markup(alice.get("/teach"))
-    assert "0 of your 3 trainings at once" in markup(signed_in("bob").get("/teach"))
+    assert "1 of your 3 trainings and comparisons at once" in markup(alice.get("/teach"))
+    assert "0 of your 3 trainings and comparisons at once" in markup(signed_in("bob").get("/teach"))
 
 
 def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -> None:

@@ -111,7 +111,7 @@ SHAPES = arrays.array_shapes(max_dims=2, max_side=6)
 NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_numbers_agree_with_numpy(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     shape = data.draw(SHAPES)

@@ -46,7 +46,7 @@ def delta(tensors: dict, scaling: float, prefix: str = PREFIX) -> np.ndarray:
     return scaling * tensors[f"{prefix}.lora_B.weight"].astype(np.float64) @ tensors[f"{prefix}.lora_A.weight"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 4), st.integers(1, 4), st.floats(0.1, 10), st.floats(0.1, 10), st.integers(0, 2**32), st.booleans()
 )

@@ -29,7 +29,7 @@ def test_every_method_declares_itself() -> None:
         assert method.question and method.summary and method.needs
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.lists(st.sampled_from("abc"), min_size=1, max_size=60))
 def test_choosing_is_even_and_repeatable(most: int, labels: list[str]) -> None:
     rows = [Example(f"text {n}", label) for n, label in enumerate(labels)]

@@ -30,7 +30,7 @@ def dense(update: Update) -> np.ndarray:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 6))
 def test_the_trace_formula_is_the_dense_inner_product(seed: int, one_rank: int, other_rank: int) -> None:
     one, other = random_update(seed, one_rank), random_update(seed + 1, other_rank)

@@ -76,7 +76,7 @@ def offers_from(new: Path, inputs: list[Path], *families: tuple[int, ...], adapt
 shapes = st.lists(st.integers(0, 40), max_size=3).map(tuple)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted({*NUMPY, "BF16"})), st.sampled_from(sorted({*NUMPY, "BF16"})), shapes), max_size=4),
     st.integers(0, 2**32), st.integers(0, 40), st.booleans(),

@@ -13,7 +13,7 @@ BOOLS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=8
 
 
 @given(BOOLS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_counts_error_and_p_are_the_textbook_ones(rows: list[tuple[bool, bool]]) -> None:
     left, right = (list(side) for side in zip(*rows, strict=True))
     found = pair(left, right, draws=200)

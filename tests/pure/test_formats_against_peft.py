@@ -39,7 +39,7 @@ MODULES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.one_of(
         st.lists(NAMES, min_size=1, max_size=3), st.sampled_from([r".*\.(query|dense)", r".*layer\.1\..*", "query"])

@@ -102,7 +102,7 @@ def test_the_undamaged_file_is_accepted_by_both() -> None:
     assert agree(GOOD)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_bytes_never_pass_where_the_official_reader_objects(damage: list[tuple[int, int]]) -> None:
     data = bytearray(GOOD)
@@ -111,7 +111,7 @@ def test_damaged_bytes_never_pass_where_the_official_reader_objects(damage: list
     agree(bytes(data))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, len(GOOD)), st.binary(max_size=12), st.integers(0, 12))
 def test_cut_and_spliced_files_never_pass_where_the_official_reader_objects(at: int, added: bytes, cut: int) -> None:
     agree(GOOD[:at] + added + GOOD[at + cut :])
@@ -128,7 +128,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.dictionaries(st.sampled_from(["a", "b", "", "\u00e9", "x\ty", "__metadata__"]), ENTRY, max_size=3),
     st.integers(0, 40),
@@ -139,7 +139,7 @@ def test_invented_headers_never_pass_where_the_official_reader_objects(header: d
     agree(struct.pack("<Q", len(encoded)) + encoded + bytes(length))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["F32", "F16", "I8", "U64", "F4"]), st.lists(st.integers(0, 4), max_size=3)),

@@ -26,7 +26,7 @@ def merged(method: str, matrices: list[np.ndarray], weights: list[float], **give
     return dense(METHODS[method].run(layer_of(matrices, weights, parameters), parameters))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(-5, 5), min_size=7, max_size=7), min_size=1, max_size=3), st.floats(0.2, 0.8))
 def test_chances_rise_evenly_with_the_rank_in_the_row(rows: list[list[int]], density: float) -> None:
     values, window = np.array(rows, np.float32), 0.15

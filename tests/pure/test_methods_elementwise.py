@@ -46,7 +46,7 @@ def plain_ties(
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(values, min_size=12, max_size=12), min_size=1, max_size=4),
     st.sampled_from([0.1, 0.2, 0.5, 1.0]),
@@ -86,7 +86,7 @@ def test_a_cut_keeps_exactly_k_entries_first_ones_first(entries: list[int], keep
     assert threshold == 0 or not (places.size and equal.size) or places.min() > equal.max()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(["smooth", "few sizes", "sorted rows", "one row", "mostly zero", "one size"]),
@@ -128,7 +128,7 @@ def test_nan_is_not_trimmed_away(method: str) -> None:
     assert np.isnan(result[2, 3])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(values, min_size=6, max_size=6), min_size=3, max_size=3), st.sampled_from([0.1, 0.4, 1.0]))
 def test_global_trimming_keeps_the_largest_of_all_layers_together(rows: list[list[int]], density: float) -> None:
     method = METHODS["ties"]

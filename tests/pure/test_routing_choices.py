@@ -48,7 +48,7 @@ def test_routers_declare_themselves() -> None:
                     router.filled({parameter.name: bad})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 99), st.integers(1, 12), st.integers(1, 8))
 def test_the_mean_of_the_largest(seed: int, columns: int, count: int) -> None:
     values = np.random.default_rng(seed).normal(size=(3, columns))

@@ -53,7 +53,7 @@ def remote(path: Path, budget: Budget, **hashes: str) -> tuple[Remote, Elsewhere
     return Remote(len(elsewhere.data), elsewhere, budget, hashes), elsewhere
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(asked=st.lists(st.tuples(st.sampled_from(sorted(SIZES)), st.floats(0, 1), st.floats(0, 1)), max_size=20))
 def test_any_rows_in_any_order(tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, float, float]]) -> None:
     path = tmp_path_factory.mktemp("any") / "f"

@@ -36,7 +36,7 @@ def causal_model(causal: Path) -> Any:
 TAILS = st.lists(st.lists(st.integers(4, 27), min_size=1, max_size=4), min_size=1, max_size=5)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     heads=st.lists(st.lists(st.integers(4, 27), min_size=1, max_size=6), min_size=3, max_size=3),
     tails=st.lists(TAILS, min_size=3, max_size=3),

@@ -277,7 +277,7 @@ def test_overview_counts_every_row_once(pairs: list[tuple[str, str]]) -> None:
         assert item["rows"] == sum(item["from"] <= len(row.text) < end for row in rows)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200), st.sampled_from(reading.FORMATS))
 def test_any_bytes_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, format: reading.Format

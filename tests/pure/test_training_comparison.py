@@ -96,3 +96,19 @@ def test_the_comparison_reads_as_the_specialist_was_taught(causal: Path, tmp_pat
     few, more = (compare(causal, tmp_path / "a", rows, test, ["no", "yes"], max_length=16, template=template)[0]
                  for template in ("{text} :", "{text} movie red green blue :"))  # fmt: skip
     assert more["flops"] > few["flops"]
+
+
+def test_the_nearest_is_asked_with_its_own_prompt(causal: Path, tmp_path: Path) -> None:
+    rows, test = opinions(12), opinions(16, 40)
+    template = "{text} movie :"
+    for name, asked_with in (("a", "{text} :"), ("b", template)):
+        teach(causal, rows, replace(FAST, method="ia3", max_length=16, epochs=2, template=asked_with), tmp_path / name)
+    alone = compare(causal, tmp_path / "b", rows, test, ["no", "yes"], max_length=16, template=template)[0]
+    beside = compare(
+        causal, tmp_path / "a", rows, test, ["no", "yes"], max_length=16, template="{text} :",
+        nearest=tmp_path / "b", nearest_template=template,
+    )  # fmt: skip
+    nearest = next(way for way in beside if way["name"] == "Nearest specialist")
+    assert (nearest["right"], nearest["flops"]) == (alone["right"], alone["flops"])
+    assert nearest["p"] is not None
+    assert nearest["flops"] > beside[0]["flops"]

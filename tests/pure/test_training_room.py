@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from merges.training.heads import HeadLearner
 from merges.training.likelihoods import LikelihoodLearner
 from merges.training.loaded import LoadedBase
 from merges.training.placing import adapter_config, placed
-from merges.training.sampling import drawn, spread
+from merges.training.sampling import drawn, in_turn, spread
 from merges.training.settings import CurvePoint, Settings, TrainingFault, usual_settings
 from merges.training.starts import BASE, Trial, choose, try_starts
 from merges.training.teach import teach
@@ -227,6 +229,17 @@ def test_examples_sorted_by_label_are_tried_with_all_labels(causal: Path) -> Non
     assert (trial.right, trial.n) == (right, 96)
     assert sorted(drawn(range(500), 100)) == drawn(range(500), 100)
     assert max(drawn(range(500), 100)) > 400
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=40), st.integers(1, 45), st.integers(0, 5))
+def test_few_examples_are_of_every_label_in_turn(labels: list[str], most: int, seed: int) -> None:
+    rows = [Example(str(number), label) for number, label in enumerate(labels)]
+    found = in_turn(rows, most, seed)
+    assert found == in_turn(rows, most, seed)
+    assert len(set(found)) == len(found) == min(most, len(rows))
+    taken, there = (Counter(row.label for row in some) for some in (found, rows))
+    for one, two in itertools.permutations(there, 2):
+        assert taken[one] >= min(there[one], taken[two] - 1), "nobody has two more while another still has some"
 
 
 def test_a_start_must_be_clearly_ahead() -> None:

@@ -75,7 +75,7 @@ def test_bad_text_forms(text: str) -> None:
 
 
 @given(st.integers(0, 400_000), st.integers(1, 5), st.integers(1, 50_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_cutting_does_not_depend_on_the_pieces(size: int, symbols: int, piece: int) -> None:
     data = np.random.default_rng(size).integers(0, symbols * 51 + 1, size, dtype=np.uint8).tobytes()
     whole = list(cutting.cut([data]))
@@ -125,7 +125,7 @@ def test_bad_frames(scheme: int, payload: bytes) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=40), st.integers(1, 64))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_xorb_goes_both_ways(pieces: list[bytes], step: int) -> None:
     body, made = pack(pieces)
     source, kept = io.BytesIO(body), io.BytesIO()
@@ -162,7 +162,7 @@ def test_footers_of_other_clients_are_checked_and_dropped() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_xorbs_are_refused_or_are_other_xorbs(data: st.DataObject) -> None:
     body, table = pack([b"a" * 100, bytes(range(256)) * 4, b"c"])
     damaged = bytearray(body)
@@ -216,7 +216,7 @@ def test_a_shard_goes_both_ways(expires: int | None) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damaged_shards_raise_only_format_errors(data: st.DataObject) -> None:
     good = shards.serialize(make_shard())
     damaged = bytearray(good)
@@ -239,7 +239,7 @@ def test_files_without_proof_are_refused() -> None:
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_plan_holds_exactly_the_range(lengths: list[int], data: st.DataObject) -> None:
     source = random.Random(len(lengths))
     _body, table = pack([source.randbytes(length) for length in lengths])

@@ -47,7 +47,7 @@ lines = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(lines, max_size=5), st.integers(1, 200_000), st.booleans())
 def test_any_cut_gives_the_same(rows: list[Any], step: int, ends: bool) -> None:
     data = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode("utf-8", "replace")
@@ -57,7 +57,7 @@ def test_any_cut_gives_the_same(rows: list[Any], step: int, ends: bool) -> None:
         assert read(data + (b"\n" if ends else b""), Path(folder), step) == rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=2000), st.integers(1, 500))
 def test_noise_is_refused_or_read(data: bytes, step: int) -> None:
     with TemporaryDirectory() as folder:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings as site
 from django.db import transaction
-from django.utils import timezone
 
 from adapters.catalog import bases
 from adapters.tasks.reading import Row
@@ -17,7 +15,7 @@ from hub import rights
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.activity.record import record
-from hub.jobs.models import ENDED, Queue
+from hub.jobs.models import Queue
 from hub.jobs.queue import enqueue
 from hub.repos import lifecycle, trees
 from hub.repos.models import Kind, Repo
@@ -25,18 +23,16 @@ from hub.rights import Denied
 from merges.models import Teaching
 from merges.training.estimates import FLOPS_PER_SECOND, LETTERS_PER_TOKEN, BaseSize, Estimate, estimate
 from merges.training.folds import usable_folds
+from merges.training.intake import enough
 from merges.training.settings import PRESETS, TITLES, Settings, TrainingFault, usual_settings
 from merges.work.subjects import BadRequest, Pinned, facts_of, pin
 from merges.work.teaching.data import BadExamples, TaskRows, extend, keep_new, look_at_examples, read_task
+from merges.work.teaching.quota import count_one
 
 TOKENIZERS = frozenset({"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"})
 LARGE_BASE = 100_000_000
 """Bases from this many parameters on wait for a GPU worker (on a small hub the same worker serves both queues)."""
 TEST_SHARE = 0.25
-
-
-class TooMany(BadRequest):
-    """This person has as much work waiting, or had as much done today, as one person may."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Order:
 
     Examples are `given` (a text, or a program's list of rows) or the train split of the task repo `task`. `start` is
     "auto", "base", "merge" or "lorahub" (of the nearest specialists), or owner/name of one to go on from. `settings`
-    overrides numbers of the method's preset.
+    overrides numbers of the method's preset. `at_most` of the examples are taught, of every label in turn (0: all).
     """
 
     target: str
@@ -60,6 +56,7 @@ class Order:
     private: bool | None = None
     join: bool = False
     test_share: float = TEST_SHARE
+    at_most: int = 0
     license: str = "other"
 
 
@@ -76,7 +73,7 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
     base = chosen_base(actor, order.base or (previous.base.full_name if previous and previous.base else ""))
     begin = _start_of(actor, order.start, base)
     with transaction.atomic():
-        check_quota(Account.objects.select_for_update().get(pk=actor.account.pk))  # two at once would both pass
+        count_one(Account.objects.select_for_update().get(pk=actor.account.pk))  # two at once would both pass
         if order.private and existing and not existing.private:
             raise BadRequest(
                 f"{existing.full_name} is public. Make it private in its settings, or choose another name."
@@ -88,41 +85,10 @@ def ask_for_teaching(*, actor: Actor, order: Order) -> Teaching:
         )
         if hidden and not repo.private:
             raise BadRequest(f"{repo.full_name} is public, but its examples or base are private. Make it private.")
-        made = settings_of(order, base, len(rows.split("train")))
-        return _queued(actor, repo, task, rows, base, made, {"asked": begin.name if begin else order.start or "auto"})
-
-
-@dataclass(frozen=True)
-class Quota:
-    """Trainings of one person: waiting or running, asked for within a day, and how many of each are allowed."""
-
-    waiting: int
-    at_once: int
-    today: int
-    a_day: int
-
-
-def quota_of(account: Account) -> Quota:
-    """How much of what one person may ask for is used."""
-    own = Teaching.objects.filter(owner=account)
-    return Quota(
-        own.exclude(job__state__in=ENDED).count(), site.LIMITS["teachings_at_once"],
-        own.filter(created_at__gt=timezone.now() - timedelta(days=1)).count(), site.LIMITS["teachings_a_day"],
-    )  # fmt: skip
-
-
-def check_quota(account: Account) -> None:
-    """Raise TooMany when this person's unfinished or today's trainings are as many as the hub allows."""
-    used = quota_of(account)
-    if used.waiting >= used.at_once:
-        raise TooMany(
-            f"You have {used.waiting} trainings waiting or running, as many as one person may. Wait for one to end, or "
-            "cancel one."
-        )
-    if used.today >= used.a_day:
-        raise TooMany(
-            f"You have asked for {used.today} trainings within a day, as many as one person may. Try tomorrow."
-        )
+        taught = few_of(rows, order)
+        made = settings_of(order, base, len(taught.split("train")))
+        start = {"asked": begin.name if begin else order.start or "auto"}
+        return _queued(actor, repo, task, taught, base, made, start, order.at_most)
 
 
 def target_of(actor: Actor, target: str) -> tuple[Account, str, Repo | None]:
@@ -140,6 +106,15 @@ def target_of(actor: Actor, target: str) -> tuple[Account, str, Repo | None]:
     if repo.kind == Kind.BASE and repo.head:
         raise BadRequest(f"{repo.full_name} is a base. Choose another name for the specialist.")
     return owner, name, repo
+
+
+def few_of(rows: TaskRows, order: Order) -> TaskRows:
+    """As many of a task's examples as are to be taught. Raises BadExamples for too few, too many, or one label."""
+    taught = rows.few(order.at_most, order.seed)
+    remarks = enough(Counter(row.label for row in taught.split("train")))
+    if any(remark.severity == "error" for remark in remarks):
+        raise BadExamples(remarks)
+    return taught
 
 
 def last_teaching(actor: Actor, repo: Repo | None) -> Teaching | None:
@@ -264,8 +239,6 @@ def _task_of(
         looked = look_at_examples(order.given, order.filename, into=rows, join=order.join)
         task = extend(actor=actor, task=task, known=rows, looked=looked)
         rows = read_task(task.repo, task.commit)
-    if len({row.label for row in rows.split("train")}) < 2:
-        raise BadRequest(f"{task.name} has no train split with at least two labels to learn from.")
     return task, rows
 
 
@@ -277,7 +250,14 @@ def _free_name(owner: Account, name: str) -> str:
 
 
 def _queued(
-    actor: Actor, repo: Repo, task: Pinned, rows: TaskRows, base: Pinned, made: Settings, start: dict[str, Any]
+    actor: Actor,
+    repo: Repo,
+    task: Pinned,
+    rows: TaskRows,
+    base: Pinned,
+    made: Settings,
+    start: dict[str, Any],
+    at_most: int,
 ) -> Teaching:
     train = rows.split("train")
     cost = estimate_for(base, made, train, len(rows.split("validation")))
@@ -289,12 +269,9 @@ def _queued(
     )  # fmt: skip
     row = Teaching.objects.create(
         owner=actor.account, repo=repo, task=task.repo, task_sha=task.commit.sha, base=base.repo,
-        base_sha=base.commit.sha, examples=len(train), settings=made.to_dict(), start=start,
+        base_sha=base.commit.sha, examples=len(train), at_most=at_most, settings=made.to_dict(), start=start,
         estimate={"seconds": round(cost.seconds, 1), "memory": cost.memory, "steps": cost.steps, "flops": cost.flops},
         job=job,
     )  # fmt: skip
     record(actor.account, "ask_for_teaching", repo=repo, job=str(job.pk), examples=len(train))
     return row
-
-
-__all__ = ["BadExamples", "Order", "TooMany", "ask_for_teaching"]

@@ -36,7 +36,7 @@ def specialist_card(row: Teaching, task: Pinned, result: Any, report: dict[str, 
         f"A specialist for `{base}` ({title}), taught on this hub with {row.examples} examples of `{task.name}`.", "",
         "## Data", "",
         f"{row.examples} training examples with {len(result.labels)} labels ({_listed(result.labels)}), from "
-        f"`{task.name}` at commit `{task.commit.sha[:10]}`.", "",
+        f"`{task.name}` at commit `{task.commit.sha[:10]}`{_drawn(row)}.", "",
         "## Recipe", "", *_recipe(row, result, report), "",
         "## Scores", "", *_scores(row, report), "",
         "## Cost", "",
@@ -75,6 +75,11 @@ def _recipe(row: Teaching, result: Any, report: dict[str, Any]) -> list[str]:
     if result.fold_curves:
         lines.append(f"- The number of epochs was chosen by {len(result.fold_curves)}-fold cross-validation.")
     return lines
+
+
+def _drawn(row: Teaching) -> str:
+    """How the examples were chosen, where there may have been more."""
+    return f", drawn from every label in turn by seed {row.settings['seed']}" if row.examples == row.at_most else ""
 
 
 def _cost(row: Teaching, report: dict[str, Any]) -> str:

@@ -11,8 +11,10 @@ from django.conf import settings as site
 from django.db import transaction
 
 from adapters.catalog import local
+from adapters.runtime.prompts import DEFAULT_TEMPLATE
 from hub import rights
 from hub.accounts.actor import Actor
+from hub.accounts.models import Account
 from hub.activity.record import record
 from hub.jobs.models import Job, State
 from hub.jobs.queue import enqueue
@@ -23,7 +25,8 @@ from merges.models import Teaching
 from merges.training.settings import Settings
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
-from merges.work.teaching.data import TaskRows, read_task
+from merges.work.teaching.data import TaskRows, rows_taught
+from merges.work.teaching.quota import check_waiting
 
 MOST_TESTS = {True: 100, False: 500}
 """Test texts a comparison uses: few for causal bases, where every one costs a prompt full of examples."""
@@ -32,20 +35,20 @@ MOST_TESTS = {True: 100, False: 500}
 def ask_for_comparison(*, actor: Actor, row: Teaching) -> Teaching:
     """Queue the comparison of a finished teaching; while it waits or stands, the same is answered.
 
-    Raises BadRequest (not taught yet, nothing to test on), Denied.
+    Raises BadRequest (not taught yet, nothing to test on), TooMany, Denied.
     """
     if not actor.may_write or actor.account is None:
         raise Denied("Sign in (or use a token with the write scope) to ask for a comparison.")
     rights.require(actor, rights.Verb.WRITE, row.repo)
     if not row.result_sha:
         raise BadRequest("This specialist is not taught yet: wait for its job.")
-    task = Commit.objects.get(repo=row.task, sha=row.task_sha)
-    if not read_task(row.task, task).split("test"):
+    if not rows_taught(row).split("test"):
         raise BadRequest(f"{row.task.full_name} has no test split to compare on. Add test.jsonl and teach again.")
     with transaction.atomic():
         row = Teaching.objects.select_for_update(of=("self",)).get(pk=row.pk)
         if row.comparing and row.comparing.state not in (State.FAILED, State.CANCELLED):
             return row
+        check_waiting(Account.objects.select_for_update().get(pk=actor.account.pk))
         row.comparing = enqueue(
             "merges.compare_teaching", title=f"Compare {row.repo.full_name} with what else its examples could do",
             arguments={"teaching": row.pk}, owner=actor.account, repo=row.repo, queue=_queue(row),
@@ -67,7 +70,7 @@ def run(running: Running) -> dict[str, Any]:
     )
     actor = running.actor
     _require_readable(row, actor)
-    rows = read_task(row.task, Commit.objects.get(repo=row.task, sha=row.task_sha))
+    rows = rows_taught(row)
     train, test = rows.examples("train"), rows.examples("test")
     labels = list(rows.labels) or sorted({example.label for example in train})
     with tempfile.TemporaryDirectory(prefix="tessera-compare-") as scratch:
@@ -83,7 +86,8 @@ def run(running: Running) -> dict[str, Any]:
         try:
             ways = compare(
                 places / "base", specialist, train, drawn(test, MOST_TESTS[_causal(places / "base")]), labels,
-                nearest=starts.fetch(near, places / "nearest") if near else None, progress=running.progress,
+                nearest=starts.fetch(near, places / "nearest") if near else None,
+                nearest_template=_template_of(near) if near else "", progress=running.progress,
                 max_length=taught.max_length, template=taught.template, threads=site.TORCH_THREADS,
             )  # fmt: skip
         except RuntimeFault as error:
@@ -109,6 +113,12 @@ def _nearest(row: Teaching, actor: Actor, rows: TaskRows) -> Pinned | None:
     found = starts.apart_from_test(actor, row, known, rows)
     tried = {trial["name"]: trial.get("right", 0) for trial in row.start.get("tried", [])}
     return max(found, key=lambda item: tried.get(item.name, -1), default=None)
+
+
+def _template_of(specialist: Pinned) -> str:
+    """The prompt it was taught with; the usual one where it was not taught here."""
+    found = Teaching.objects.filter(repo=specialist.repo, result_sha=specialist.commit.sha)
+    return str(found.values_list("settings__template", flat=True).first() or DEFAULT_TEMPLATE)
 
 
 def _causal(base: Path) -> bool:

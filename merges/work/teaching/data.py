@@ -23,7 +23,9 @@ from hub.repos.cards import front_matter
 from hub.repos.changes import Change, Inline, Put
 from hub.repos.commits import commit
 from hub.repos.models import Commit, Kind, Repo
+from merges.models import Teaching
 from merges.training.intake import Looked, Remark, look, part, read_examples, rows_of, to_jsonl
+from merges.training.sampling import in_turn
 from merges.work.subjects import BadRequest, Pinned
 
 
@@ -48,6 +50,12 @@ class TaskRows:
         """The rows of one split; empty when it is not there."""
         return self.splits.get(name, [])
 
+    def few(self, at_most: int, seed: int) -> TaskRows:
+        """The same task with at most so many train rows, drawn from every label in turn by the seed; 0 keeps all."""
+        if not 0 < at_most < len(self.split("train")):
+            return self
+        return replace(self, splits=self.splits | {"train": in_turn(self.split("train"), at_most, seed)})
+
     def examples(self, name: str) -> list[Any]:
         """The rows of one split as the training room reads them."""
         from adapters.runtime.examples import Example
@@ -63,6 +71,12 @@ def read_task(repo: Repo, made: Commit) -> TaskRows:
         report = validate(front_matter(card.read_bytes()) if card else {}, wanted)
     labels = report.facts.get("labels") or sorted({row.label for rows in report.splits.values() for row in rows})
     return TaskRows(list(labels), report.facts.get("metric") or "accuracy", dict(report.splits))
+
+
+def rows_taught(row: Teaching) -> TaskRows:
+    """The rows that a teaching is about: its task's at the commit it was asked for, as many as were to be used."""
+    rows = read_task(row.task, Commit.objects.get(repo=row.task, sha=row.task_sha))
+    return rows.few(row.at_most, int(row.settings.get("seed", 0)))
 
 
 def look_at_examples(

@@ -34,7 +34,7 @@ from merges.work.evaluating import ask_for_evaluation
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
 from merges.work.teaching.cards import specialist_card
-from merges.work.teaching.data import TaskRows, read_task
+from merges.work.teaching.data import TaskRows, rows_taught
 from merges.work.teaching.judged import judging_settings
 
 TRIES_ON_A_MOVING_BRANCH = 5
@@ -51,7 +51,7 @@ def run(running: Running) -> dict[str, Any]:
         raise JobFailed("The specialist's repo or its examples were deleted meanwhile, so nothing is taught.")
     actor = running.actor
     base, task = _readable(row, actor)
-    rows = read_task(task.repo, task.commit)
+    rows = rows_taught(row)
     with tempfile.TemporaryDirectory(prefix="tessera-teach-") as scratch:
         places = Path(scratch)
         running.progress(0, 1, "Fetching the base")
