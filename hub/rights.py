@@ -69,7 +69,7 @@ def require(actor: Actor, verb: Verb, repo: Repo) -> None:
         raise Denied("This token may only read; make one with the write scope.")
     if not actor.reaches(repo.full_name):
         raise Denied("This token is limited to other repos.")
-    raise Denied(f"You may not {verb} {repo.full_name}.")
+    raise Denied(f"You may not {'administer' if verb == Verb.ADMIN else verb} {repo.full_name}.")
 
 
 def all_readers_know(repo: Repo, other: Repo) -> bool:

@@ -16,13 +16,14 @@ class MergesConfig(AppConfig):
         from hub.pages.errors import register_error
         from hub.repos.commits import register_published
         from hub.store.collect import register_reference
+        from hub.wire.measured import register_scores
         from merges.evaluation.lm_eval import BadResults
         from merges.models import Evaluation
         from merges.recipes import RecipeError
         from merges.systems import asking, generalist, releases
         from merges.systems.manifest import BadManifest
         from merges.systems.releases import NotReleasable
-        from merges.work import descent, merge_run, previewing
+        from merges.work import descent, merge_run, previewing, wired
         from merges.work.check_queue import on_commit
         from merges.work.subjects import BadRequest
         from merges.work.teaching.quota import TooMany
@@ -34,6 +35,7 @@ class MergesConfig(AppConfig):
 
         register_reference(lambda: Evaluation.objects.exclude(items=None).values_list("items_id", flat=True))
         register_extra(descent.evaluations)
+        register_scores(wired.board, wired.results)
         register(JobKind("merges.merge", "merges.work.merge_run:run", Queue.HEAVY))
         register_published(previewing.on_commit)
         register(JobKind("merges.sketch", "merges.work.previewing:sketch"))

@@ -7,7 +7,7 @@ from typing import Any
 
 HEADLINE = (
     "peft_type", "method", "task_type", "base", "base_sha", "rank", "trained_parameters", "base_parameters",
-    "share_of_base", "dtypes", "target_modules", "bytes", "model_type", "labels", "base_model",
+    "share_of_base", "dtypes", "parameters", "target_modules", "bytes", "model_type", "labels", "base_model",
 )  # fmt: skip
 
 

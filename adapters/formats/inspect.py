@@ -147,9 +147,13 @@ def _config_facts(config: PeftConfig) -> dict[str, Any]:
 
 
 def _tensor_facts(header: Header) -> dict[str, Any]:
+    parameters: Counter[str] = Counter()
+    for info in header.tensors.values():
+        parameters[info.dtype] += info.count
     return {
         "tensors": [[info.name, info.dtype, list(info.shape)] for info in header.tensors.values()],
         "dtypes": dict(Counter(info.dtype for info in header.tensors.values()).most_common()),
+        "parameters": dict(parameters),
     }
 
 

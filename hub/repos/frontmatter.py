@@ -57,12 +57,22 @@ def parse_card(data: bytes) -> tuple[dict[str, Any], str]:
 
 def parse_front(text: str) -> dict[str, Any]:
     """YAML front matter without its `---` lines. Raises CardError with the codes of parse_card."""
+    value = parse_yaml(text)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise CardError("front_invalid", "The front matter must be a list of 'key: value' lines.")
+    return value
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, by the same rules. Raises CardError with the codes of parse_card."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_FRONT_BYTES:
         raise CardError(
             "front_too_large", f"The front matter is over {MAX_FRONT_BYTES:,} bytes. Move long text into the body."
         )
     try:
-        value = yaml.load(text, Loader=_CardLoader)  # noqa: S506 - a SafeLoader with less in it
+        return yaml.load(text, Loader=_CardLoader)  # noqa: S506 - a SafeLoader with less in it
     except CardError:
         raise
     except yaml.MarkedYAMLError as error:
@@ -71,11 +81,6 @@ def parse_front(text: str) -> dict[str, Any]:
         raise CardError("front_invalid", f"The front matter is not valid YAML{place}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise CardError("front_invalid", "The front matter is not valid YAML. Check it with any YAML tool.") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise CardError("front_invalid", "The front matter must be a list of 'key: value' lines.")
-    return value
 
 
 class _CardLoader(yaml.SafeLoader):

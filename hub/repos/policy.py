@@ -30,6 +30,11 @@ _ARCHIVE_MAGIC = {
 _IMAGE_MAGIC = {
     ".png": (b"\x89PNG",), ".jpg": (b"\xff\xd8",), ".jpeg": (b"\xff\xd8",), ".gif": (b"GIF8",), ".webp": (b"RIFF",),
 }  # fmt: skip
+TRAINERS_OWN = re.compile(
+    r"training_args\.bin|optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth|events\.out\.tfevents\..*"
+)
+"""What trainers write beside a model for themselves: pickles of a training's state, and its log."""
+
 HEAD_BYTES = 4096
 MAX_DEPTH = 8
 
@@ -100,6 +105,15 @@ def check_twins(paths: Iterable[str]) -> None:
         twin = seen.setdefault(path.casefold(), path)
         if twin != path:
             raise Refused(path, f"differs from '{twin}' only in case; rename one of them.", code="path")
+
+
+def is_trainers_own(path: str) -> bool:
+    """Is this a file that no reader of a model needs, which uploads of a whole folder bring along?
+
+    Those are left behind with a word where the client can be told so; all other files of a refused kind are refused,
+    since who sends them means them.
+    """
+    return TRAINERS_OWN.fullmatch(PurePosixPath(path).name) is not None
 
 
 def check_kind(path: str) -> None:

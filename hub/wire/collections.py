@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import Q
 from django.http import HttpResponse, JsonResponse
 
 from hub.accounts.models import Account
 from hub.collections import keeping
 from hub.collections.models import Collection, Item
-from hub.repos.models import Repo
+from hub.repos.models import Repo, RepoQuerySet
 from hub.rights import Denied
-from hub.wire.asking import WireRequest, absolute, door, known_repo, number_of, read_json, require_account, text_of
+from hub.wire.asking import (
+    WireRequest,
+    absolute,
+    door,
+    known_repo,
+    number_of,
+    read_json,
+    require_account,
+    text_of,
+    values_of,
+)
 from hub.wire.errors import WireError
 from hub.wire.shapes import when
 
-PAGE, SHOWN = 50, 4
+PAGE, SHOWN, MOST_NAMED = 50, 4, 20
 _TYPES = {"model": "models", "dataset": "datasets"}
 
 
@@ -25,13 +38,13 @@ _TYPES = {"model": "models", "dataset": "datasets"}
 def list_collections(request: WireRequest) -> HttpResponse:
     """`GET /api/collections?owner=&item=models/ns/name&sort=&limit=`: each with its first items."""
     rows = keeping.collections_for(request.actor)
-    if request.GET.get("owner"):
-        rows = rows.filter(owner__name__iexact=request.GET["owner"])
-    if request.GET.get("item"):
-        kind, _, repo_id = request.GET["item"].partition("/")
-        repos = Repo.objects.with_id(repo_id).known_to(request.actor)
-        repos = repos.tasks() if kind == "datasets" else repos.models()
-        rows = rows.filter(items__repo__in=repos)
+    if owners := [name for name in values_of(request, "owner") if name][:MOST_NAMED]:
+        rows = rows.filter(_any(Q(owner__name__iexact=name) for name in owners))
+    if items := [name for name in values_of(request, "item") if name][:MOST_NAMED]:
+        holding = _any(
+            Q(pk__in=Item.objects.filter(repo__in=_repos(request, name)).values("collection")) for name in items
+        )
+        rows = rows.filter(holding)
     size = min(PAGE, max(1, number_of(request, "limit", PAGE)))
     start = number_of(request, "p", 0) * size
     found = list(keeping.with_items(request.actor, rows, SHOWN)[start : start + size + 1])
@@ -40,7 +53,8 @@ def list_collections(request: WireRequest) -> HttpResponse:
         del row["position"]  # the client counts by itself
     response = JsonResponse(shaped, safe=False)
     if len(found) > size:
-        query = {key: value for key, value in request.GET.items() if key != "p"} | {"p": start // size + 1}
+        query = [(key, value) for key, values in request.GET.lists() if key != "p" for value in values]
+        query.append(("p", str(start // size + 1)))
         response["Link"] = f'<{absolute(request, f"/api/collections?{urlencode(query)}")}>; rel="next"'
     return response
 
@@ -104,6 +118,25 @@ def delete_item(request: WireRequest, owner: str, slug: str, item: str) -> HttpR
     """`DELETE /api/collections/{slug}/items/{id}`."""
     keeping.remove(actor=request.actor, item=_item(request, slug, item))
     return JsonResponse({"success": True})
+
+
+@door("POST")
+def resource_group(request: WireRequest, owner: str, slug: str) -> HttpResponse:
+    """`POST /api/collections/{slug}/resource-group`: there are none."""
+    require_account(request)
+    _find(request, slug)
+    raise WireError(501, "This hub has no resource groups: who may see a collection follows from its owner.")
+
+
+def _any(conditions: Iterable[Q]) -> Q:
+    return functools.reduce(operator.or_, conditions)
+
+
+def _repos(request: WireRequest, name: str) -> RepoQuerySet:
+    """The repos of `models/ns/name` or `datasets/ns/name` that the asker knows of."""
+    kind, _, repo_id = name.partition("/")
+    repos = Repo.objects.with_id(repo_id).known_to(request.actor)
+    return repos.tasks() if kind == "datasets" else repos.models()
 
 
 def _fields(body: dict[str, Any]) -> dict[str, Any]:

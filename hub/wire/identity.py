@@ -10,6 +10,7 @@ from django.http import HttpResponse, JsonResponse
 from hub.accounts.models import Account, MemberRole, Membership
 from hub.repos.frontmatter import CardError, parse_card
 from hub.repos.models import Like, Repo
+from hub.review.models import ChangeRequest
 from hub.wire.asking import WireRequest, door, read_json, require_account, text_of
 from hub.wire.errors import WireError
 from hub.wire.shapes import when
@@ -66,7 +67,13 @@ def validate_yaml(request: WireRequest) -> HttpResponse:
 @door("GET")
 def user_overview(request: WireRequest, name: str) -> HttpResponse:
     """`GET /api/users/{name}/overview`."""
-    return JsonResponse(_overview(request, _account(Account.objects.people().filter(name__iexact=name).first())))
+    account = _account(Account.objects.people().filter(name__iexact=name).first())
+    orgs = Membership.objects.filter(member=account).select_related("organisation").order_by("organisation__name")
+    shown = [
+        {"name": row.organisation.name, "fullname": row.organisation.title, "type": "org", "avatarUrl": ""}
+        for row in orgs
+    ]
+    return JsonResponse(_overview(request, account) | {"orgs": shown})
 
 
 @door("GET")
@@ -138,12 +145,10 @@ def _account(account: Account | None) -> Account:
 
 
 def _overview(request: WireRequest, account: Account) -> dict[str, Any]:
-    counts = (
-        Repo.objects.visible_to(request.actor)
-        .filter(owner=account)
-        .order_by()
-        .aggregate(tasks=Count("pk", filter=Q(kind="task")), all=Count("pk"))
-    )
+    """What an account has and did, counted as far as the asker may see it."""
+    seen = Repo.objects.visible_to(request.actor)
+    counts = seen.filter(owner=account).order_by().aggregate(tasks=Count("pk", filter=Q(kind="task")), all=Count("pk"))
+    readable = seen.values("pk")
     return {
         "_id": str(account.pk),
         "user": account.name,
@@ -156,10 +161,10 @@ def _overview(request: WireRequest, account: Account) -> dict[str, Any]:
         "numModels": counts["all"] - counts["tasks"],
         "numDatasets": counts["tasks"],
         "numSpaces": 0,
-        "numDiscussions": account.change_requests.count() if not account.is_organisation else 0,
+        "numDiscussions": ChangeRequest.objects.filter(author=account, repo__in=readable).count(),
         "numPapers": 0,
         "numUpvotes": 0,
-        "numLikes": account.liked.count(),
+        "numLikes": Like.objects.filter(account=account, repo__in=readable).count(),
         "numFollowing": 0,
         "numFollowers": 0,
         "isFollowing": False,

@@ -91,12 +91,18 @@ def logs(request: WireRequest, namespace: str, job: uuid.UUID) -> HttpResponseBa
 
 
 @door("POST", "PUT", "PATCH", "GET")
-def not_here(request: WireRequest, namespace: str, rest: str = "") -> HttpResponse:
+def not_here(request: WireRequest, namespace: str, job: uuid.UUID | None = None, rest: str = "") -> HttpResponse:
     """Running programs of one's own, labels, ports, metrics."""
     raise WireError(
         501,
         "Jobs are begun by asking for a merge or an evaluation; this hub runs no other programs and sets no labels.",
     )
+
+
+@door("GET", "POST", "PUT", "PATCH", "DELETE")
+def no_such_job(request: WireRequest, namespace: str, name: str, rest: str = "") -> HttpResponse:
+    """Jobs are named by UUIDs: whatever is not one names none."""
+    raise _missing()
 
 
 def _of(request: WireRequest, namespace: str) -> QuerySet[Job]:
@@ -107,8 +113,12 @@ def _of(request: WireRequest, namespace: str) -> QuerySet[Job]:
 def _find(request: WireRequest, namespace: str, job: uuid.UUID) -> Job:
     row = _of(request, namespace).filter(pk=job).first()
     if row is None:
-        raise WireError(404, "There is no such job, or you may not see it.")
+        raise _missing()
     return row
+
+
+def _missing() -> WireError:
+    return WireError(404, "There is no such job, or you may not see it.")
 
 
 def _labelled(jobs: QuerySet[Job], label: str) -> QuerySet[Job]:

@@ -1,4 +1,4 @@
-"""Before an upload: which files travel inside the commit, which by LFS, which are here already, which are ignored."""
+"""Before an upload: which files travel inside the commit, which by LFS, which are here already, which stay behind."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from hub.repos.trees import File
 from hub.rights import Verb
 from hub.store.models import Blob
 from hub.wire.asking import WireRequest, commit_at, door, find_repo, flag, read_json, require_account, text_of
-from hub.wire.errors import WireError
+from hub.wire.errors import WireError, header_text
 
 MAX_FILES = 1000
 MAX_REREAD = 256 * 1024 * 1024
 """Bytes of stored files that one request may have read again to learn their git ids."""
+
+SENT_AHEAD = (".parquet",)
+"""Kinds that clients send before their commit, whatever the size: `datasets` has removed its copy by then."""
 
 MONTH = 30 * 24 * 3600
 
@@ -38,16 +41,30 @@ def preupload(request: WireRequest, repokind: str, owner: str, name: str, revisi
     asked = [_file(row) for row in _rows(body)]
     current = _current(repo, revision, [path for path, _size in asked])
     ignored = _ignore_filter(body, current)
-    answer, budget = [], [MAX_REREAD]
+    answer, budget, left = [], [MAX_REREAD], []
     for path, size in asked:
         skip = ignored is not None and bool(ignored.is_ignored(path))
+        if not skip and policy.is_trainers_own(path):
+            skip = True
+            left.append(path)
         if not skip:
             policy.check_path(path)
             policy.check_kind(path)
-        mode = "lfs" if size > settings.LIMITS["regular_bytes"] else "regular"
+        mode = "lfs" if size > settings.LIMITS["regular_bytes"] or path.endswith(SENT_AHEAD) else "regular"
         oid = known_oid(current[path], mode, size, budget) if path in current else None
         answer.append({"path": path, "uploadMode": mode, "shouldIgnore": skip, "oid": oid})
-    return JsonResponse({"files": answer})
+    response = JsonResponse({"files": answer})
+    if left:
+        response["X-HF-Warning"] = f"left-behind; {_left_behind(left)}"
+    return response
+
+
+def _left_behind(paths: list[str]) -> str:
+    """A sentence for who sends the state of a training along with its result."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return header_text(
+        f"{', '.join(paths[:3])}{more}: left behind. A training's log, and its state in pickles, are not kept here."
+    )
 
 
 def known_oid(file: File, mode: str, size: int, budget: list[int]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,18 +57,19 @@ def sibling(file: Listed, *, blobs: bool) -> dict[str, Any]:
 
 
 def repo_info(repo: Repo, sha: str, card: dict[str, Any]) -> dict[str, Any]:
-    """What a repo is, without its files."""
+    """What a repo is, without its files. The sha of an empty repo is git's null: clients pin what they load to one."""
     info = {
         "_id": repo.pk.hex[:24],
         "id": repo.full_name,
         "author": repo.owner.name,
-        "sha": sha or None,
+        "sha": sha,
         "lastModified": when(repo.updated_at),
         "createdAt": when(repo.created_at),
         "private": repo.private,
         "gated": repo.gated or False,
         "disabled": repo.standing != Standing.GOOD,
         "downloads": repo.downloads,
+        "downloadsAllTime": repo.downloads,
         "likes": repo.likes,
         "tags": repo.tags,
         "description": repo.description or None,
@@ -90,6 +90,8 @@ def _model_fields(repo: Repo, card: dict[str, Any]) -> dict[str, Any]:
         "pipeline_tag": pipeline if isinstance(pipeline, str) else None,
         "spaces": [],
         "config": _config(repo),
+        "model-index": card.get("model-index"),
+        "widgetData": card.get("widget"),
         "baseModels": base_models(repo),
     }
 
@@ -130,8 +132,3 @@ def commit_row(commit: Commit) -> dict[str, Any]:
 def name_of(account: Account | None) -> str:
     """The name, also of an account that is gone."""
     return account.name if account else "deleted"
-
-
-def used_storage(files: Iterable[Listed]) -> int:
-    """Bytes of a revision's files."""
-    return sum(file.size for file in files)

@@ -30,8 +30,7 @@ def repositories(request: WireRequest, name: str = "") -> HttpResponse:
             raise Denied("Only those who write for an organisation see what it stores.")
         account = found
     repos = list(Repo.objects.filter(owner=account).visible_to(request.actor).select_related("owner")[:MOST_REPOS])
-    rows = GitObject.objects.filter(repo__in=repos, kind="blob").order_by().values("repo").annotate(bytes=Sum("size"))
-    used = {row["repo"]: int(row["bytes"] or 0) for row in rows}
+    used = weigh(repos)
     whole = sum(used.values()) or 1
     shaped = [
         {
@@ -45,6 +44,12 @@ def repositories(request: WireRequest, name: str = "") -> HttpResponse:
         for repo in repos
     ]
     return JsonResponse(sorted(shaped, key=lambda row: -int(str(row["storage"]))), safe=False)
+
+
+def weigh(repos: list[Repo]) -> dict[Any, int]:
+    """Repo key → bytes of all versions of its files, each content once."""
+    rows = GitObject.objects.filter(repo__in=repos, kind="blob").order_by().values("repo").annotate(bytes=Sum("size"))
+    return {row["repo"]: int(row["bytes"] or 0) for row in rows}
 
 
 @door("GET")

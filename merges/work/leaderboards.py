@@ -121,7 +121,7 @@ def task_board(actor: Actor, task: Repo, filters: BoardFilters) -> Board:
     sha = filters.revision or newest_sha(actor, task)
     rows = _rows(actor, filters).filter(task=task, task_sha=sha, settings_key=filters.protocol)
     # one row for each subject: what was measured here before what was claimed, then the newest
-    rows = rows.order_by("subject_id", _origin_order(), "-created_at").distinct("subject_id")
+    rows = rows.order_by("subject_id", origin_order(), "-created_at").distinct("subject_id")
     return Board([_entry(row) for row in rows.values_list(*_RANKED)])
 
 
@@ -143,7 +143,7 @@ def suite_board(actor: Actor, suite: Suite, filters: BoardFilters) -> Board:
     for number, item in enumerate(entries):
         wanted |= Q(task=item.task_id, task_sha=item.task_sha, settings_key=item.settings_key)
         place[item.task_id, item.settings_key] = number
-    rows = _rows(actor, filters).filter(wanted).order_by("subject_id", _origin_order(), "-created_at")
+    rows = _rows(actor, filters).filter(wanted).order_by("subject_id", origin_order(), "-created_at")
     judged: dict[Any, dict[int, Entry]] = {}
     for values in rows.values_list(*_RANKED, *_MEASURED, "task_id", "settings_key"):
         found = _entry(values[:-2])
@@ -204,7 +204,8 @@ def _fact(name: str) -> KeyTextTransform:
     return KeyTextTransform(name, "subject__facts")
 
 
-def _origin_order() -> Case:
+def origin_order() -> Case:
+    """What was measured here before what others measured, before what is claimed."""
     ranks = {Origin.VERIFIED: 0, Origin.COMMUNITY: 1, Origin.CLAIMED: 2}
     whens = [When(origin=origin, then=Value(number)) for origin, number in ranks.items()]
     return Case(*whens, output_field=IntegerField())

@@ -270,10 +270,25 @@ def test_ignored_files_stay_behind(api: Api) -> None:
     assert set(alice.list_repo_files(repo)) == {".gitignore", "kept.txt"}
 
 
+def test_the_state_of_a_training_stays_behind(api: Api, tmp_path: Path) -> None:
+    """Trainers push their whole folder; pickles of other names are refused, since who sends them means them."""
+    alice, repo = api("alice"), "wire-alice/trained"
+    alice.create_repo(repo)
+    for name in ("training_args.bin", "rng_state_0.pth", "runs/events.out.tfevents.17.host.1.0", "trainer_state.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"{}")
+    alice.upload_folder(repo_id=repo, folder_path=tmp_path)
+    assert alice.list_repo_files(repo) == ["trainer_state.json"]
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(HfHubHTTPError, match="pickled weights"):
+        alice.upload_folder(repo_id=repo, folder_path=tmp_path)
+
+
 def test_an_empty_repo_is_empty_and_not_broken(api: Api, tmp_path: Path) -> None:
     alice, repo = api("alice"), "wire-alice/empty"
     alice.create_repo(repo)
-    assert alice.model_info(repo).sha is None
+    assert alice.model_info(repo).sha == alice.resolve_revision(repo).resolved == "0" * 40
+    assert alice.list_repo_files(repo, revision="0" * 40) == []
     assert list(alice.list_repo_tree(repo)) == alice.list_repo_commits(repo) == []
     with pytest.raises(EntryNotFoundError):
         alice.hf_hub_download(repo, "README.md", cache_dir=tmp_path)

@@ -86,7 +86,18 @@ def test_lists_go_on_and_bad_input_is_refused(people: People) -> None:
     following = first.headers["Link"].partition("<")[2].partition(">")[0].removeprefix("http://testserver")
     rows = [Collection(position=0, **row).title for answer in (first, Client().get(following)) for row in answer.json()]
     assert rows == ["c2", "c1", "c0"]
+    for owners, count in (("owner=alice&owner=bob", 3), ("owner[]=acme&owner[]=bob", 0), ("owner=acme&owner=alice", 3)):
+        assert len(Client().get(f"{ROOT}?{owners}").json()) == count, owners
     slug = first.json()[0]["slug"]
+    assert send(alice, "post", f"{ROOT}/{slug}/resource-group", resourceGroupId="x").status_code == 501
+    make_repo(people.alice, "held"), make_repo(people.alice, "hidden", private=True)
+    for name in ("held", "hidden"):
+        send(alice, "post", f"{ROOT}/{slug}/items", item={"type": "model", "id": f"alice/{name}"})
+    for items, count in (
+        ("item=models/alice/held", 1), ("item=models/x/y&item=models/alice/held", 1), ("item=models/alice/hidden", 0),
+        ("item=datasets/alice/held", 0),
+    ):  # fmt: skip
+        assert len(Client().get(f"{ROOT}?{items}").json()) == count, items
     for bad in (
         {"title": ""},
         {"title": 1},

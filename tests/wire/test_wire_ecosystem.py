@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from tests.services import LiveHub
-from tests.wire.conftest import Run
+from tests.wire.conftest import Run, Tokens
 from tests.wire.test_wire_client import publish
 
 Api = Callable[[str | None], HfApi]
@@ -38,6 +38,18 @@ files.rm(f"datasets/{repo}/extra/notes.txt")
 assert not files.exists(f"datasets/{repo}/extra/notes.txt")
 print("loaded")
 """
+PUSH = """
+import sys
+from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset
+rows = Dataset.from_dict({"text": ["a", "b"] * 50, "label": [0, 1] * 50})
+rows.push_to_hub(sys.argv[1])
+assert load_dataset(sys.argv[1], split="train").to_dict() == rows.to_dict()
+DatasetDict(train=rows, test=rows.select(range(10))).push_to_hub(sys.argv[1], config_name="two", create_pr=False)
+assert get_dataset_config_names(sys.argv[1]) == ["default", "two"]
+assert load_dataset(sys.argv[1], "two", split="test").num_rows == 10
+rows.push_to_hub("wire-acme/pushed", private=True)
+print("pushed")
+"""
 
 
 def rows(count: int) -> bytes:
@@ -56,6 +68,15 @@ def test_a_task_as_a_data_set(api: Api, python: Run, tmp_path: Path) -> None:
     files["extra/more.parquet"] = (tmp_path / "more.parquet").read_bytes()
     publish(api("alice"), "wire-alice/a-task", files, repo_type="dataset", private=True)
     assert "loaded" in python(LOAD, "wire-alice/a-task").stdout
+
+
+@pytest.mark.slow
+def test_a_data_set_pushed_by_its_own_library(api: Api, python: Run, tokens: Tokens) -> None:
+    """It asks for the head of a repo that is empty, and sends Parquet before its commit, whose file is gone by then."""
+    assert "pushed" in python(PUSH, "wire-alice/pushed").stdout
+    assert "data/train-00000-of-00001.parquet" in api("bob").list_repo_files("wire-acme/pushed", repo_type="dataset")
+    stranger = python(LOAD, "wire-acme/pushed", check=False, HF_TOKEN=tokens.charlie)
+    assert "DatasetNotFoundError" in stranger.stderr
 
 
 @pytest.mark.slow

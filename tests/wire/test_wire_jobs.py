@@ -71,7 +71,8 @@ def test_lists_and_rights(people: People) -> None:
         ("put", f"/api/jobs/alice/{done.pk}/labels"),
     ):
         assert getattr(alice, method)(address).status_code == 501
-    assert alice.get("/api/jobs/alice/no-uuid").status_code == 501
+    for method, end in (("get", ""), ("get", "/logs"), ("post", "/cancel"), ("put", "/labels")):
+        assert getattr(alice, method)(f"/api/jobs/alice/no-uuid{end}").status_code == 404
 
 
 def test_pages(people: People) -> None:

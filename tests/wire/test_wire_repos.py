@@ -170,6 +170,30 @@ def test_every_filter_of_a_list(people: People) -> None:
     assert (info["childrenModelCount"], set(info)) == (0, {"_id", "id", "baseModels", "childrenModelCount"})
 
 
+def test_fields_that_a_list_has_only_when_asked(people: People) -> None:
+    base = make_repo(people.alice, "base", kind=Kind.BASE)
+    put(people.alice, base, {"a.txt": b"1234"})
+    put(people.alice, base, {"a.txt": b"56"})
+    tags = {"tags": ["base_model:alice/base", "base_model:adapter:alice/base"]}
+    for name, private in (("seen", False), ("unseen", True)):
+        Repo.objects.filter(pk=make_repo(people.alice, name, private=private).pk).update(**tags)
+    Repo.objects.filter(pk=base.pk).update(facts={"parameters": {"F32": 3, "I64": 2}, "dtypes": {"F32": 1, "I64": 1}})
+    fields = "usedStorage childrenModelCount safetensors downloadsAllTime sha baseModels nonsense".split()
+    expand = "&".join(f"expand={field}" for field in fields)
+    rows = {row["id"]: row for row in Client().get(f"/api/models?{expand}").json()}
+    assert set(rows) == {"alice/base", "alice/seen"}
+    assert rows["alice/base"] == Client().get(f"/api/models/alice/base?{expand}").json()
+    told = rows["alice/base"]
+    assert (told["usedStorage"], told["childrenModelCount"], told["downloadsAllTime"]) == (6, 1, 0)
+    assert told["safetensors"] == {"parameters": {"F32": 3, "I64": 2}, "total": 5}
+    assert (rows["alice/seen"]["sha"], rows["alice/seen"]["safetensors"]) == ("0" * 40, None)
+    task = make_repo(people.alice, "t", kind=Kind.TASK)
+    put(people.alice, task, {"a.txt": b"1234"})
+    put(people.alice, task, {"a.txt": b"56"})
+    sizes = Client().get("/api/datasets/alice/t?expand=mainSize&expand=usedStorage").json()
+    assert (sizes["mainSize"], sizes["usedStorage"]) == (2, 6)
+
+
 def test_a_list_goes_on_by_its_links_alone(people: People) -> None:
     for number in range(7):
         make_repo(people.alice, f"r{number}", private=number == 3)
@@ -185,7 +209,7 @@ def test_a_list_goes_on_by_its_links_alone(people: People) -> None:
 
 def test_what_is_not_offered_says_so(people: People) -> None:
     for address in ("/api/spaces", "/api/spaces/alice/x", "/api/papers/1", "/api/buckets/alice", "/api/daily_papers",
-                    "/spaces/alice/x/resolve/main/a", "/api/datasets/alice/x/leaderboard", "/api/scheduled-jobs/alice"):  # fmt: skip
+                    "/spaces/alice/x/resolve/main/a", "/papers/2311.1.md", "/api/scheduled-jobs/alice"):  # fmt: skip
         answer = Client().get(address)
         assert (answer.status_code, "does not offer" in answer.json()["error"]) == (501, True), address
     assert Client().get("/api/no/such/thing").json() == {"error": "There is no such address in this hub's API."}

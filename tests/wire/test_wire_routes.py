@@ -16,6 +16,7 @@ from hub.accounts.actor import actor_for
 from hub.accounts.tokens import create_token
 from hub.repos import lifecycle
 from hub.repos.models import Kind, Repo
+from hub.review import change_requests
 from hub.store import objects
 from tests.people import People, make_people, make_repo, put
 
@@ -54,7 +55,7 @@ def test_queries_are_few_and_do_not_grow(people: People) -> None:
         address: queries(nobody, address)[0]
         for address in ("/api/models/alice/x/tree/main?recursive=true", "/api/models?full=true", "/api/models/alice/x")
     }
-    assert list(before.values()) == [4, 3, 4]
+    assert list(before.values()) == [4, 3, 5]
     put(people.alice, repo, {f"more-{number}.txt": b"x" for number in range(30)})
     for number in range(5):
         put(people.alice, make_repo(people.alice, f"y{number}"), {"a.txt": b"1"})
@@ -184,9 +185,40 @@ def test_likes(people: People) -> None:
     assert Client().get("/api/models/alice/x").json()["likes"] == 1
     assert [row["user"] for row in Client().get("/api/models/alice/x/likers").json()] == ["bob"]
     assert Client().get("/api/users/bob/likes").json()[0]["repo"] == {"name": "alice/x", "type": "model"}
+    assert Client().get("/api/users/bob/overview").json()["numLikes"] == 1
     bob.delete("/api/models/alice/x/like")
     assert Client().get("/api/models/alice/x/likers").json() == []
     assert Client().post("/api/models/alice/x/like").status_code == 401
+
+
+def test_what_somebody_did_in_private_repos_is_not_counted_for_strangers(people: People) -> None:
+    repo = make_repo(people.acme, "hidden", by=people.alice, private=True)
+    put(people.alice, repo, {"a.txt": b"1"})
+    as_(people.alice).post("/api/models/acme/hidden/like")
+    change_requests.open_change_request(actor=people.actor("alice"), repo=repo, title="T")
+    counted = ("numLikes", "numDiscussions", "numModels")
+
+    def overview(client: Client, name: str = "alice") -> list[int]:
+        answer = client.get(f"/api/users/{name}/overview").json()
+        assert [row["name"] for row in answer["orgs"]] == (["acme"] if name == "alice" else [])
+        return [answer[key] for key in counted]
+
+    assert overview(as_(people.bob)) == [1, 1, 0]
+    assert overview(Client()) == overview(as_(people.charlie)) == overview(Client(), "charlie") == [0, 0, 0]
+
+
+def test_a_training_hears_what_was_left_behind(people: People) -> None:
+    make_repo(people.alice, "x")
+    names = ("sub/optimizer.pt", "training_args.bin", "model.safetensors", "rows.parquet", "optimizer.pt.md")
+    body = {"files": [{"path": name, "size": 5, "sample": ""} for name in names]}
+    answer = as_(people.alice).post("/api/models/alice/x/preupload/main", body, content_type="application/json")
+    assert [(row["uploadMode"], row["shouldIgnore"]) for row in answer.json()["files"]] == [
+        ("regular", True), ("regular", True), ("regular", False), ("lfs", False), ("regular", False),
+    ]  # fmt: skip
+    assert answer.headers["X-HF-Warning"].startswith("left-behind; sub/optimizer.pt, training_args.bin: left behind.")
+    body["files"] = body["files"][2:]
+    answer = as_(people.alice).post("/api/models/alice/x/preupload/main", body, content_type="application/json")
+    assert "X-HF-Warning" not in answer.headers
 
 
 def test_downloads_are_counted_once_for_each_client(people: People) -> None:
