@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,8 +79,7 @@ class Systems:
 
     def _encoded(self, part: Part) -> tuple[Any, tuple[str, ...]]:
         commit = Commit.objects.filter(repo=part.task, sha=part.task_sha).first()
-        with tempfile.TemporaryDirectory(prefix="tessera-system-") as folder:
-            rows = examples.task_rows(part.task, commit, Path(folder)) if commit else []
+        rows = examples.task_rows(part.task, commit) if commit else []
         told = [texts.text_of(row) for row in texts.choose(rows, texts.MOST)]
         found = self.shelf.encode(told) if told else np.zeros((0, self.shelf.profiles.width), np.float32)
         return found, tuple(text[:300] for text in told)

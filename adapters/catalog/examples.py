@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from adapters.catalog import local
+from adapters.catalog.tasks import read_task
 from adapters.embeddings.declaration import EmbeddingFault
 from adapters.formats import strict_json
 from adapters.formats.errors import FormatError
 from adapters.formats.values import Array, TensorFile
 from adapters.models import Lineage, Relation
 from adapters.runtime.examples import Example
-from adapters.tasks.reading import MAX_ROW_BYTES, read_split, split_name
+from adapters.tasks.reading import MAX_ROW_BYTES
 from hub.repos.models import Commit, Repo
 
 TEXTS, VECTORS = "examples.jsonl", "example_vectors.safetensors"
@@ -39,7 +40,7 @@ class Given:
 def find(repo: Repo, commit: Commit, scratch: Path) -> Given:
     """The examples of an adapter or task. Raises EmbeddingFault for a file that cannot be used."""
     if repo.is_task:
-        rows = task_rows(repo, commit, scratch / "task")
+        rows = task_rows(repo, commit)
         return Given(rows, True, origin="task")
     files = local.materialise(repo, commit, scratch / "own", lambda path: path in (TEXTS, VECTORS))
     if VECTORS in files:
@@ -51,26 +52,17 @@ def find(repo: Repo, commit: Commit, scratch: Path) -> Given:
     taught = Lineage.objects.filter(child=repo, child_sha=commit.sha, relation=Relation.TAUGHT_ON)
     for line in taught.select_related("parent__owner").order_by("pk"):
         head = Commit.objects.filter(repo=line.parent, sha=line.parent.head).first()
-        rows = task_rows(line.parent, head, scratch / f"task{line.pk}") if head else []
+        rows = task_rows(line.parent, head) if head else []
         if rows:
             return Given(rows, True, origin="task", source=line.parent, source_sha=line.parent.head)
     return Given()
 
 
-def task_rows(repo: Repo, commit: Commit, scratch: Path) -> list[Example]:
+def task_rows(repo: Repo, commit: Commit) -> list[Example]:
     """The rows of a task's first split with any (train, else validation, else test)."""
-    files = local.materialise(repo, commit, scratch, lambda path: split_name(path) is not None)
-    for wanted in ORDER:
-        for path, file in files.items():
-            named = split_name(path)
-            if named and named[0] == wanted:
-                try:
-                    rows = read_split(file, named[1]).rows
-                except FormatError:
-                    continue
-                if rows:
-                    return [Example(row.text[:MOST_LETTERS], row.label, row.text_pair) for row in rows]
-    return []
+    rows = read_task(repo, commit)
+    first = next((rows.examples(name) for name in ORDER if rows.split(name)), [])
+    return [replace(row, text=row.text[:MOST_LETTERS]) for row in first]
 
 
 def read_texts(path: Path) -> list[Example]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.catalog import bases, comparing, local, manifests, placing_queue, tagging, weights
+from adapters.catalog.tasks import report_on
 from adapters.formats import strict_json
 from adapters.formats.card_rules import validate_model_card
 from adapters.formats.errors import FormatError
@@ -15,8 +16,6 @@ from adapters.formats.findings import Finding, Verdict
 from adapters.formats.inspect import inspect_adapter, inspect_base
 from adapters.formats.peft_config import MAX_CONFIG_BYTES
 from adapters.models import Inspection, Lineage, Relation
-from adapters.tasks.reading import split_name
-from adapters.tasks.validation import validate
 from hub.accounts.actor import Actor, actor_for
 from hub.jobs.models import Job
 from hub.jobs.running import Running
@@ -87,14 +86,14 @@ def kind_at(repo: Repo, commit: Commit) -> str:
 def inspect(repo: Repo, commit: Commit, kind: str, actor: Actor) -> Seen:
     """Everything measured and judged about a commit, without writing anything."""
     seen = Seen()
-    with tempfile.TemporaryDirectory(prefix="tessera-inspect-") as scratch:
-        if kind == Kind.ADAPTER:
+    if kind == Kind.ADAPTER:
+        with tempfile.TemporaryDirectory(prefix="tessera-inspect-") as scratch:
             _adapter(repo, commit, Path(scratch), actor, seen)
-        elif kind == Kind.BASE:
-            _base(repo, commit, seen)
-        elif kind == Kind.TASK:
-            _task(repo, commit, Path(scratch), seen)
-        _card(repo, commit, kind, actor, seen)
+    elif kind == Kind.BASE:
+        _base(repo, commit, seen)
+    elif kind == Kind.TASK:
+        _task(repo, commit, seen)
+    _card(repo, commit, kind, actor, seen)
     return seen
 
 
@@ -144,15 +143,10 @@ def _base(repo: Repo, commit: Commit, seen: Seen) -> None:
     seen.findings += inspection.findings
 
 
-def _task(repo: Repo, commit: Commit, scratch: Path, seen: Seen) -> None:
-    report = validate(_front(repo, commit), local.materialise(repo, commit, scratch, is_split))
+def _task(repo: Repo, commit: Commit, seen: Seen) -> None:
+    report = report_on(repo, commit)
     seen.facts |= report.facts
     seen.findings += report.findings
-
-
-def is_split(path: str) -> bool:
-    """Is this a task's train, validation or test file, by its name?"""
-    return split_name(path) is not None
 
 
 def _card(repo: Repo, commit: Commit, kind: str, actor: Actor, seen: Seen) -> None:

@@ -8,7 +8,7 @@ weights the adapter would make.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -20,6 +20,7 @@ from adapters.diffs import pairs, rows, updates, views
 from adapters.diffs.changes import Status, TensorChange
 from adapters.diffs.sides import OpenSide, Side, sides
 from adapters.diffs.views import Entry, View
+from adapters.formats.modules import endings
 from adapters.formats.values import NUMPY, Array
 
 VERSION = 2
@@ -102,24 +103,17 @@ def _partners(old: View, new: View) -> dict[str, str]:
     by_ending: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
     for name in left:
         if name not in taken:
-            for ending in _endings(name):
+            for ending in endings(name, least=2):
                 by_ending[ending, old[name].shape].append(name)
     for name in right:
         if name not in found:
-            match = next((ones for end in _endings(name) if (ones := by_ending.get((end, new[name].shape)))), [])
+            match = next(
+                (ones for end in endings(name, least=2) if (ones := by_ending.get((end, new[name].shape)))), []
+            )
             if len(match) == 1 and match[0] not in taken:
                 found[name] = match[0]
                 taken.add(match[0])
     return found
-
-
-def _endings(name: str) -> Iterator[str]:
-    """The name without up to three leading parts; a layer's number and the word before it are never dropped."""
-    parts = name.split(".")
-    for dropped in range(min(3, len(parts) - 2) + 1):
-        if any(part.isdecimal() for part in parts[: dropped + 1]):
-            return
-        yield ".".join(parts[dropped:])
 
 
 def _one(work: _Work, before: Entry | None, after: Entry) -> TensorChange:

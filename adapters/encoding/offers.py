@@ -20,7 +20,7 @@ from adapters.encoding.encode import SAMPLE
 from adapters.encoding.numbers import WIDTHS, widen
 from adapters.encoding.sources import FileSources
 from adapters.encoding.ways import ROUNDINGS, Cast, Lora, Mean, Place, Rows, Same, Scale, Way
-from adapters.formats.modules import BaseIndex
+from adapters.formats.modules import BaseIndex, endings
 from adapters.formats.peft_config import PeftConfig
 from adapters.formats.safetensors_header import Header, TensorInfo
 from adapters.formats.values import TensorFile
@@ -69,14 +69,14 @@ class Named:
     def add(self, held: Held) -> None:
         """One more tensor."""
         self.exact[held.info.name] = held
-        for ending in _endings(held.info.name):
+        for ending in endings(held.info.name):
             self.endings.setdefault(ending, []).append(held)
 
     def find(self, name: str) -> Held | None:
         """By name, else by the longest ending that leads to one tensor only: prefixes come and go."""
         if name in self.exact:
             return self.exact[name]
-        for ending in _endings(name):
+        for ending in endings(name):
             found = self.endings.get(ending, [])
             if len(found) == 1:
                 return found[0]
@@ -245,13 +245,3 @@ def _scales(
     bias = family.exact.get(weight.name.removesuffix("weight") + "bias")
     if bias is not None and not feedforward and bias.info.count == vector.info.count:
         ways.setdefault(bias.info.name, []).append(Scale(bias.place, vector.place, 0))
-
-
-def _endings(name: str) -> list[str]:
-    """The name and its ends without up to three leading parts, layers' numbers kept."""
-    parts, found = name.split("."), []
-    for dropped in range(min(3, len(parts) - 1) + 1):
-        if any(part.isdecimal() for part in parts[:dropped]):
-            break
-        found.append(".".join(parts[dropped:]))
-    return found

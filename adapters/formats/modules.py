@@ -117,21 +117,21 @@ class BaseIndex:
 
     @cached_property
     def _by_ending(self) -> dict[str, list[str]]:
-        """Dotted endings (see _endings) to the modules that have them."""
-        endings: dict[str, list[str]] = defaultdict(list)
+        """Dotted endings to the modules that have them."""
+        found: dict[str, list[str]] = defaultdict(list)
         for name in self.header.tensors:
             if name.endswith(".weight"):
                 module = name.removesuffix(".weight")
-                for ending in _endings(module):
-                    endings[ending].append(module)
-        return endings
+                for ending in endings(module):
+                    found[ending].append(module)
+        return found
 
     def weight(self, module: str) -> TensorInfo | None:
         """The base's weight for an adapter's module path: exact, else the longest ending that only one module has."""
         exact = self.header.tensors.get(module + ".weight")
         if exact is not None:
             return exact
-        for ending in _endings(module):
+        for ending in endings(module):
             found = self._by_ending.get(ending, [])
             if len(found) == 1:
                 return self.header.tensors[found[0] + ".weight"]
@@ -156,12 +156,15 @@ class BaseIndex:
         )
 
 
-def _endings(module: str) -> list[str]:
-    """The path and its ends without up to three leading parts; a layer's number and its name are never dropped."""
-    parts = module.split(".")
-    result = []
-    for dropped in range(min(_MAX_PREFIX, len(parts) - 1) + 1):
+def endings(path: str, least: int = 1) -> list[str]:
+    """A dotted path and its ends without up to three leading parts, the longest first, of `least` parts or more.
+
+    A layer's number and the word before it are never dropped.
+    """
+    parts = path.split(".")
+    found = []
+    for dropped in range(min(_MAX_PREFIX, len(parts) - least) + 1):
         if any(part.isdecimal() for part in parts[: dropped + 1]):
             break
-        result.append(".".join(parts[dropped:]))
-    return result
+        found.append(".".join(parts[dropped:]))
+    return found or [path]

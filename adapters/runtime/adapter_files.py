@@ -69,6 +69,12 @@ def read_adapter(folder: Path, head: Path | None = None) -> AdapterFiles:
     return AdapterFiles(_config(raw, tensors), tensors, replaced, _labels(labels_file))
 
 
+def scaling_of(config: LoraConfig, module: str, rank: int) -> float:
+    """The factor on B·A of one module, for a configuration as `read_adapter` derives it: its patterns name modules."""
+    alpha = (config.alpha_pattern or {}).get("^" + re.escape(module), config.lora_alpha)
+    return float(alpha / rank**0.5 if config.use_rslora else alpha / rank)
+
+
 def read_head(head: Path) -> AdapterFiles:
     """A head file alone, for a base that holds the rest: an adapter that changes nothing else. Raises RuntimeFault."""
     config = LoraConfig(r=1, target_modules=[], inference_mode=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from peft import LoraConfig
 
-from adapters.runtime.adapter_files import PREFIX, AdapterFiles
+from adapters.runtime.adapter_files import PREFIX, AdapterFiles, scaling_of
 from adapters.runtime.errors import RuntimeFault
 
 
@@ -59,9 +59,7 @@ def _factors(files: AdapterFiles) -> dict[str, tuple[torch.Tensor, torch.Tensor]
         if not name.endswith(".lora_A.weight"):
             continue
         module = name[len(PREFIX) : -len(".lora_A.weight")]
-        rank = down.shape[0]
-        alpha = (config.alpha_pattern or {}).get("^" + re.escape(module), config.lora_alpha)
-        scaling = alpha / rank**0.5 if config.use_rslora else alpha / rank
+        scaling = scaling_of(config, module, down.shape[0])
         found[module] = (down.float(), files.tensors[name.replace(".lora_A.", ".lora_B.")].float() * scaling)
     if 2 * len(found) != len(files.tensors):
         raise RuntimeFault("Only plain LoRA adapters can be blended. Merge the others first.")

@@ -6,7 +6,6 @@ GPUs, Chen et al. 2023, Sheng et al. 2023), so the cost hardly depends on how ma
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from torch.nn import Linear
 from torch.nn.functional import linear, pad
 
-from adapters.runtime.adapter_files import PIECES, PREFIX, AdapterFiles
+from adapters.runtime.adapter_files import PIECES, PREFIX, AdapterFiles, scaling_of
 from adapters.runtime.batching import encode
 from adapters.runtime.errors import RuntimeFault
 from adapters.runtime.runtime import Runtime
@@ -157,12 +156,10 @@ def _plain(files: AdapterFiles, runtime: Runtime) -> _Plain | None:
         for module, pair in factors.items()
     ):
         return None
-    scaled = {}
-    for module, pair in factors.items():
-        rank = pair[".lora_A"].shape[0]
-        alpha = config.alpha_pattern.get("^" + re.escape(module), config.lora_alpha)
-        scaling = alpha / rank**0.5 if config.use_rslora else alpha / rank
-        scaled[module] = (pair[".lora_A"], pair[".lora_B"] * scaling)
+    scaled = {
+        module: (pair[".lora_A"], pair[".lora_B"] * scaling_of(config, module, pair[".lora_A"].shape[0]))
+        for module, pair in factors.items()
+    }
     return _Plain(scaled, (weight, bias), files.labels)
 
 

@@ -19,12 +19,12 @@ from adapters.runtime.linear import fit_linear
 from adapters.runtime.progress import Progress, silent
 from adapters.runtime.prompts import prompt_of
 from adapters.runtime.runtime import Runtime
+from adapters.tasks.sampling import spread
 from merges.comparing.tuning import Trial as Tried
 from merges.comparing.tuning import search_weights
 from merges.recipes import Recipe, parse
 from merges.running import LocalAdapter, run
 from merges.training.folds import stratified, usable_folds
-from merges.training.sampling import spread
 from merges.training.settings import Settings
 
 BASE = "base"

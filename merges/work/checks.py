@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from adapters.catalog import local
-from adapters.catalog.inspecting import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_split
+from adapters.catalog.inspecting import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from adapters.catalog.tasks import read_task
 from adapters.embeddings.updates import COPY, likeness, read_update
 from adapters.formats import licences
 from adapters.formats.errors import FormatError
 from adapters.formats.findings import Finding, Verdict
-from adapters.tasks.validation import normalised, validate
+from adapters.tasks.reading import Row
+from adapters.tasks.validation import normalised
 from hub.accounts.actor import NOBODY
 from hub.repos import trees
-from hub.repos.cards import front_matter
 from hub.repos.models import Commit, GitObject, Kind, Repo
 from merges.evaluation.metrics import standard_error
 from merges.models import Evaluation, SuiteEntry
@@ -147,19 +149,16 @@ def overlap(proposed: Proposed) -> Finding | None:
     """
     if not proposed.tasks:
         return None
-    with tempfile.TemporaryDirectory(prefix="tessera-check-") as scratch:
-        train: dict[tuple[str, str], str] = {}
-        tests: dict[str, set[tuple[str, str]]] = {}
-        for number, task in enumerate(proposed.tasks[:MOST_TASKS]):
-            splits = _splits(task, task.head, Path(scratch) / f"train{number}")
-            train |= {normalised(row): task.full_name for row in splits.get("train", [])}
-            tests[task.full_name] = {normalised(row) for row in splits.get("test", [])}
-        entries = SuiteEntry.objects.filter(task__private=False).exclude(task__in=proposed.tasks)
-        for number, entry in enumerate(
-            entries.select_related("task__owner").distinct("task_id").order_by("task_id")[:50]
-        ):
-            splits = _splits(entry.task, entry.task_sha, Path(scratch) / f"suite{number}")
-            tests.setdefault(entry.task.full_name, set()).update(normalised(row) for row in splits.get("test", []))
+    train: dict[tuple[str, str], str] = {}
+    tests: dict[str, set[tuple[str, str]]] = {}
+    for task in proposed.tasks[:MOST_TASKS]:
+        splits = _splits(task, task.head)
+        train |= {normalised(row): task.full_name for row in splits.get("train", [])}
+        tests[task.full_name] = {normalised(row) for row in splits.get("test", [])}
+    entries = SuiteEntry.objects.filter(task__private=False).exclude(task__in=proposed.tasks)
+    for entry in entries.select_related("task__owner").distinct("task_id").order_by("task_id")[:50]:
+        splits = _splits(entry.task, entry.task_sha)
+        tests.setdefault(entry.task.full_name, set()).update(normalised(row) for row in splits.get("test", []))
     declared = {task.full_name for task in proposed.tasks}
     shared = {name: len(rows & train.keys()) for name, rows in tests.items()}
     details = {"train_rows": len(train), "shared": {name: count for name, count in shared.items() if count}}
@@ -174,13 +173,9 @@ def overlap(proposed: Proposed) -> Finding | None:
     )
 
 
-def _splits(task: Repo, sha: str, folder: Path) -> dict[str, Any]:
+def _splits(task: Repo, sha: str) -> Mapping[str, list[Row]]:
     commit = Commit.objects.filter(repo=task, sha=sha).first()
-    if commit is None:
-        return {}
-    files = local.materialise(task, commit, folder, lambda path: is_split(path) or path == "README.md")
-    card = files.pop("README.md", None)
-    return validate(front_matter(card.read_bytes()) if card else {}, files).splits
+    return read_task(task, commit).splits if commit else {}
 
 
 def claims(proposed: Proposed) -> Finding | None:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adapters.tasks.sampling import drawn
 from hub.jobs.running import JobFailed, Running
 from hub.repos.models import Kind
 from merges.recipes import Recipe, fingerprint
 from merges.work.discretion import Progress
 from merges.work.subjects import BadRequest, Pinned, facts_of, pin
-from merges.work.tasks import load_task, taught_on
+from merges.work.tasks import load_task, taught_on, to_choose_on
 
 WRITERS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 """What peft calls adapters of models that write: labels are continuations there, and nothing has a head."""
@@ -27,7 +28,7 @@ def judged_tasks(
 
     heads = write_heads(inputs, scratch / "heads")
     result, splits = [], {}
-    for number, (name, revision) in enumerate(names):
+    for name, revision in names:
         try:
             task = pin(name, running.actor, kinds=(Kind.TASK,), revision=revision)
         except BadRequest as error:
@@ -38,12 +39,12 @@ def judged_tasks(
         writes = (facts_of(parent) or {}).get("task_type") in WRITERS
         if parent.name not in heads and not writes:
             raise JobFailed(f"{parent.name}, which was taught on {name}, brings no head: it cannot be judged there.")
-        examples = load_task(task, scratch / f"task-{number}")
-        chosen, splits[name] = examples.validation(validation)
-        judged = examples.test(test)
+        rows = load_task(task)
+        chosen, splits[name] = to_choose_on(rows, validation)
+        judged = drawn(rows.examples("test"), test)
         if not chosen or (test and not judged):
             raise JobFailed(f"The task {name} lacks examples to choose on or to judge on.")
-        result.append(JudgedTask(name, examples.labels, heads.get(parent.name), chosen, judged))
+        result.append(JudgedTask(name, rows.labels, heads.get(parent.name), chosen, judged))
     return result, splits
 
 

@@ -15,15 +15,12 @@ from typing import Any
 from django.conf import settings
 
 from adapters.catalog import local
-from adapters.catalog.inspecting import is_split
+from adapters.catalog.tasks import read_task
 from adapters.models import Lineage, Relation
 from adapters.runtime.errors import RuntimeFault
-from adapters.runtime.examples import Example
-from adapters.tasks.validation import TaskReport, validate
 from hub.accounts.actor import Actor
 from hub.activity.record import record
 from hub.jobs.running import JobFailed, Running
-from hub.repos.cards import front_matter
 from hub.repos.models import Commit, Repo
 from hub.store.blobs import store_bytes
 from hub.store.models import Blob
@@ -144,7 +141,7 @@ class Bench:
         """A task in memory and its metric, read once."""
         key = (repo.pk, sha)
         if key not in self._tasks:
-            self._tasks[key] = local_task(repo, sha, self.place(repo, sha))
+            self._tasks[key] = local_task(repo, sha)
         return self._tasks[key]
 
     def progress(self, done: int, total: int, note: str) -> None:
@@ -236,21 +233,11 @@ def commit_of(repo: Repo, sha: str) -> Commit:
     return Commit.objects.get(repo=repo, sha=sha)
 
 
-def local_task(repo: Repo, sha: str, folder: Path) -> tuple[LocalTask, str]:
+def local_task(repo: Repo, sha: str) -> tuple[LocalTask, str]:
     """A task's rows and labels in memory, and the metric its card names."""
-    commit = commit_of(repo, sha)
-    files = local.materialise(repo, commit, folder, lambda path: is_split(path) or path == "README.md")
-    card = files.pop("README.md", None)
-    report: TaskReport = validate(front_matter(card.read_bytes()) if card else {}, files)
-    labels = report.facts.get("labels") or sorted({line.label for rows in report.splits.values() for line in rows})
-    splits = {
-        name: [Example(line.text, line.label, line.text_pair) for line in rows] for name, rows in report.splits.items()
-    }
-    task = LocalTask(
-        labels=tuple(labels), test=splits.get("test", []), train=splits.get("train", []),
-        validation=splits.get("validation", []), name=repo.full_name,
-    )  # fmt: skip
-    return task, str(report.facts.get("metric") or "accuracy")
+    rows = read_task(repo, commit_of(repo, sha))
+    test, train, validation = (rows.examples(name) for name in ("test", "train", "validation"))
+    return LocalTask(rows.labels, test, train, validation, repo.full_name), rows.metric
 
 
 def head_for(row: Evaluation, files: dict[str, Path]) -> Path | None:

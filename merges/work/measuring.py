@@ -8,6 +8,8 @@ from typing import Any
 from django.db import transaction
 
 from adapters.catalog import local
+from adapters.catalog.tasks import TaskRows
+from adapters.tasks.sampling import drawn
 from hub import rights
 from hub.accounts.actor import Actor
 from hub.activity.record import record
@@ -22,7 +24,7 @@ from merges.work.fetching import is_adapter_file
 from merges.work.publishing import publish_folder
 from merges.work.scratch import scratch_of
 from merges.work.subjects import BadRequest, Pinned, base_of, facts_of, pin
-from merges.work.tasks import drawn, load_task, task_of
+from merges.work.tasks import load_task, task_of
 
 KINDS = ("fisher", "gram", "prototype")
 ESTIMATORS = ("exact", "sampled", "empirical")
@@ -103,11 +105,10 @@ def run(running: Running) -> dict[str, Any]:
         except BadRequest as error:
             raise JobFailed(str(error)) from error
         running.progress(0, 1, "Fetching the files")
-        folders = {name: scratch / name for name in ("base", "adapter", "task", "result")}
+        folders = {name: scratch / name for name in ("base", "adapter", "result")}
         local.materialise(base.repo, base.commit, folders["base"])
         local.materialise(subject.repo, subject.commit, folders["adapter"], is_adapter_file)
-        examples = load_task(task, folders["task"])
-        files = _measured(folders, examples, asked, running)
+        files = _measured(folders, load_task(task), asked, running)
         for path, data in files.items():
             target = folders["result"] / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,12 +118,12 @@ def run(running: Running) -> dict[str, Any]:
     return {"commit": made.sha, "files": sorted(files), "bytes": sum(map(len, files.values()))}
 
 
-def _measured(folders: dict[str, Any], task: Any, asked: dict[str, Any], running: Running) -> dict[str, bytes]:
+def _measured(folders: dict[str, Any], task: TaskRows, asked: dict[str, Any], running: Running) -> dict[str, bytes]:
     from adapters.runtime.runtime import Runtime
 
-    rows = task.splits.get("train") or []
+    rows = task.examples("train")
     if not rows:
-        raise JobFailed(f"The task {task.name} has no train split to measure on; its test split must stay unseen.")
+        raise JobFailed(f"The task {asked['task']} has no train split to measure on; its test split must stay unseen.")
     rows = drawn(rows, asked["examples"], asked["seed"])
     weights = (folders["adapter"] / "adapter_model.safetensors").read_bytes()
     facts = {
@@ -153,9 +154,11 @@ def _on(
         runtime.attach("subject", folders["adapter"])
         labels = list(runtime.labels("subject") or task.labels)
         if "fisher" in kinds and set(labels) != set(task.labels):
-            raise JobFailed(f"The adapter's labels are not those of the task {task.name}.")
+            raise JobFailed(f"The adapter's labels are not those of the task {asked['task']}.")
         if runtime.task == "generate" and _likelihood(asked) == "label" and len(labels) > MOST_LABELS:
-            message = f"The task {task.name} has {len(labels)} different answers: they are texts rather than labels."
+            message = (
+                f"The task {asked['task']} has {len(labels)} different answers: they are texts rather than labels."
+            )
             raise JobFailed(f"{message} Measure over next tokens.")
         result = measure(
             runtime, "subject", rows, labels, fisher="fisher" in kinds, estimator=asked["estimator"],

@@ -26,11 +26,11 @@ from typing import Any
 import torch
 
 from adapters.runtime.examples import Example
+from adapters.tasks.sampling import in_turn
 from merges.demo import texts
 from merges.demo.bases import MINILM, SMOLLM2, write_base
 from merges.training.comparison import compare
 from merges.training.loaded import LoadedBase
-from merges.training.sampling import in_turn
 from merges.training.settings import usual_settings
 from merges.training.teach import peak_memory, teach
 

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from adapters.runtime.examples import Example
 from adapters.runtime.runtime import Runtime
+from adapters.tasks.sampling import drawn, in_turn, spread
 from merges.training import attending, descent
 from merges.training.attending import attend_evenly
 from merges.training.checkpoints import read_checkpoint
@@ -30,7 +31,6 @@ from merges.training.heads import HeadLearner
 from merges.training.likelihoods import LikelihoodLearner
 from merges.training.loaded import LoadedBase
 from merges.training.placing import adapter_config, placed
-from merges.training.sampling import drawn, in_turn, spread
 from merges.training.settings import CurvePoint, Settings, TrainingFault, usual_settings
 from merges.training.starts import BASE, Trial, choose, try_starts
 from merges.training.teach import teach

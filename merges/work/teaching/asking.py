@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from adapters.catalog import bases
+from adapters.catalog.tasks import TaskRows, read_task
 from adapters.tasks.reading import Row
 from hub import rights
 from hub.accounts.actor import Actor
@@ -26,7 +27,7 @@ from merges.training.folds import usable_folds
 from merges.training.intake import enough
 from merges.training.settings import PRESETS, TITLES, Settings, TrainingFault, usual_settings
 from merges.work.subjects import BadRequest, Pinned, facts_of, pin
-from merges.work.teaching.data import BadExamples, TaskRows, extend, keep_new, look_at_examples, read_task
+from merges.work.teaching.data import BadExamples, extend, keep_new, look_at_examples
 from merges.work.teaching.quota import count_one
 
 TOKENIZERS = frozenset({"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"})

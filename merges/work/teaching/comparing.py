@@ -11,6 +11,7 @@ from django.conf import settings as site
 from django.db import transaction
 
 from adapters.catalog import local
+from adapters.catalog.tasks import TaskRows
 from adapters.runtime.prompts import DEFAULT_TEMPLATE
 from hub import rights
 from hub.accounts.actor import Actor
@@ -25,7 +26,7 @@ from merges.models import Teaching
 from merges.training.settings import Settings
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
-from merges.work.teaching.data import TaskRows, rows_taught
+from merges.work.teaching.data import rows_taught
 from merges.work.teaching.quota import check_waiting
 
 MOST_TESTS = {True: 100, False: 500}
@@ -62,8 +63,8 @@ def run(running: Running) -> dict[str, Any]:
     """The job. Raises JobFailed with a sentence for what cannot be compared."""
     from adapters.runtime.bases import library_versions
     from adapters.runtime.errors import RuntimeFault
+    from adapters.tasks.sampling import drawn
     from merges.training.comparison import compare
-    from merges.training.sampling import drawn
 
     row = Teaching.objects.select_related("repo__owner", "task__owner", "base__owner").get(
         pk=running.arguments["teaching"]

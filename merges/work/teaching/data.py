@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from adapters.catalog import local
-from adapters.catalog.inspecting import is_split
+from adapters.catalog.tasks import TaskRows, read_task
 from adapters.formats.errors import FormatError
-from adapters.tasks.reading import Row, Split
-from adapters.tasks.validation import validate
+from adapters.tasks.reading import Split
 from hub import rights
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.repos import lifecycle
-from hub.repos.cards import front_matter
 from hub.repos.changes import Change, Inline, Put
 from hub.repos.commits import commit
-from hub.repos.models import Commit, Kind, Repo
+from hub.repos.models import Commit, Kind
 from merges.models import Teaching
 from merges.training.intake import Looked, Remark, look, part, read_examples, rows_of, to_jsonl
-from merges.training.sampling import in_turn
 from merges.work.subjects import BadRequest, Pinned
 
 
@@ -36,41 +30,6 @@ class BadExamples(BadRequest):
         errors = [remark.message for remark in remarks if remark.severity == "error"]
         super().__init__(" ".join(errors) or "The examples cannot be used.")
         self.problems = list(remarks)
-
-
-@dataclass
-class TaskRows:
-    """The rows of a task at one commit, with its labels in order and its metric."""
-
-    labels: list[str]
-    metric: str
-    splits: dict[str, list[Row]] = field(default_factory=dict)
-
-    def split(self, name: str) -> list[Row]:
-        """The rows of one split; empty when it is not there."""
-        return self.splits.get(name, [])
-
-    def few(self, at_most: int, seed: int) -> TaskRows:
-        """The same task with at most so many train rows, drawn from every label in turn by the seed; 0 keeps all."""
-        if not 0 < at_most < len(self.split("train")):
-            return self
-        return replace(self, splits=self.splits | {"train": in_turn(self.split("train"), at_most, seed)})
-
-    def examples(self, name: str) -> list[Any]:
-        """The rows of one split as the training room reads them."""
-        from adapters.runtime.examples import Example
-
-        return [Example(row.text, row.label, row.text_pair) for row in self.split(name)]
-
-
-def read_task(repo: Repo, made: Commit) -> TaskRows:
-    """Every usable row of a task at a commit; labels are the card's, else those that occur."""
-    with tempfile.TemporaryDirectory(prefix="tessera-task-") as folder:
-        wanted = local.materialise(repo, made, Path(folder), lambda path: is_split(path) or path == "README.md")
-        card = wanted.pop("README.md", None)
-        report = validate(front_matter(card.read_bytes()) if card else {}, wanted)
-    labels = report.facts.get("labels") or sorted({row.label for rows in report.splits.values() for row in rows})
-    return TaskRows(list(labels), report.facts.get("metric") or "accuracy", dict(report.splits))
 
 
 def rows_taught(row: Teaching) -> TaskRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from adapters.catalog.tasks import TaskRows, read_task
 from hub.accounts.actor import Actor
 from hub.repos.models import Kind, Repo
 from merges.training.estimates import Estimate
@@ -12,7 +13,7 @@ from merges.training.intake import Looked, Remark, enough, part
 from merges.training.settings import Settings
 from merges.work.subjects import pin
 from merges.work.teaching.asking import Order, chosen_base, estimate_for, last_teaching, settings_of
-from merges.work.teaching.data import TaskRows, look_at_examples, read_task
+from merges.work.teaching.data import look_at_examples
 from merges.work.teaching.quota import Quota, quota_of
 
 
@@ -56,7 +57,7 @@ def look_ahead(*, actor: Actor, order: Order) -> Preview:
         looked = look_at_examples(order.given, order.filename, into=known, join=order.join)
     base = chosen_base(actor, order.base or (previous.base.full_name if previous and previous.base else ""))
     taught, tested = (looked.rows, []) if known else part(looked.rows, order.test_share)
-    together = TaskRows([], "", {"train": [*(known.split("train") if known else []), *taught]})
+    together = TaskRows((), "", {"train": [*(known.split("train") if known else []), *taught]})
     rows = together.few(order.at_most, order.seed).split("train")
     settings = settings_of(order, base, len(rows))
     sizes = enough(Counter(row.label for row in rows))

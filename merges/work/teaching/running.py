@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings as site
 
 from adapters.catalog import local
+from adapters.catalog.tasks import TaskRows
 from adapters.models import Lineage, Relation
 from adapters.runtime.bases import library_versions
 from adapters.runtime.errors import RuntimeFault
@@ -34,7 +35,7 @@ from merges.work.evaluating import ask_for_evaluation
 from merges.work.subjects import BadRequest, Pinned
 from merges.work.teaching import starts
 from merges.work.teaching.cards import specialist_card
-from merges.work.teaching.data import TaskRows, rows_taught
+from merges.work.teaching.data import rows_taught
 from merges.work.teaching.judged import judging_settings
 
 TRIES_ON_A_MOVING_BRANCH = 5

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings as site
 
 from adapters.catalog import local
+from adapters.catalog.tasks import TaskRows, read_task
 from adapters.models import Lineage, Relation
 from adapters.search.relatives import relatives
 from adapters.tasks.reading import Row
@@ -21,7 +22,6 @@ from merges.models import Teaching
 from merges.recipes import RecipeError
 from merges.training.settings import Settings
 from merges.work.subjects import BadRequest, Pinned, pin
-from merges.work.teaching.data import TaskRows, read_task
 
 MOST_CANDIDATES = 6
 MOST_LOOKED_AT = 200
