@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.conf import settings
 from django.db import transaction
 
@@ -11,8 +13,9 @@ from hub.accounts.models import Account
 from hub.activity.record import record
 from hub.repos import commits, lifecycle, trees
 from hub.repos.changes import Change, Inline, Put, Stored
-from hub.repos.models import Repo
+from hub.repos.models import GitObject, Repo
 from hub.rights import Verb
+from hub.store.models import BlobState
 
 
 def duplicate(*, actor: Actor, source: Repo, owner: Account, name: str, private: bool | None = None) -> Repo:
@@ -33,6 +36,19 @@ def duplicate(*, actor: Actor, source: Repo, owner: Account, name: str, private:
             _fill(actor, source, copy)
         record(actor.account, "duplicate_repo", repo=copy, source=source.full_name, sha=source.head)
     return copy
+
+
+def lend(*, actor: Actor, source: Repo, target: Repo, files: Collection[str]) -> list[str]:
+    """May the actor commit these large files (by sha256) of one repo to another? Returns those that the source lacks.
+
+    Bytes are stored once for the whole hub, so that nothing is copied; the commit that follows asks for them again.
+    Raises Denied.
+    """
+    rights.require(actor, Verb.READ, source)
+    rights.require(actor, Verb.PROPOSE, target)
+    rows = GitObject.objects.filter(repo=source, large_id__in=set(files), large__state=BlobState.PRESENT)
+    here = set(rows.values_list("large_id", flat=True))
+    return [sha256 for sha256 in files if sha256 not in here]
 
 
 def _fill(actor: Actor, source: Repo, copy: Repo) -> None:

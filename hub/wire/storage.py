@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,14 +12,16 @@ from django.http import HttpResponse, JsonResponse
 
 from hub import rights
 from hub.accounts.models import Account
-from hub.repos import gitformat, trees
-from hub.repos.models import Commit, GitObject, Ref, Repo
+from hub.repos import copying, gitformat
+from hub.repos.gitformat import Entry
+from hub.repos.models import DEFAULT_BRANCH, Commit, GitObject, Ref, Repo
 from hub.rights import Denied, Verb
-from hub.wire.asking import WireRequest, door, find_repo, require_account
+from hub.wire.asking import WireRequest, door, find_repo, read_json, require_account
 from hub.wire.errors import WireError
 from hub.wire.shapes import when
 
-MOST_REPOS, MOST_FILES, MOST_COMMITS = 1000, 1000, 200
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MOST_REPOS, MOST_FILES, MOST_FOLDERS = 1000, 1000, 20_000
 
 
 @door("GET")
@@ -59,7 +63,15 @@ def lfs_files(request: WireRequest, repokind: str, owner: str, name: str) -> Htt
     repo = find_repo(request, repokind, owner, name)
     rights.require(request.actor, Verb.WRITE, repo)
     rows = GitObject.objects.filter(repo=repo, large__isnull=False).values_list("sha", "large_id", "size")[:MOST_FILES]
-    names, refs, dates = _names(repo), _refs(repo), _dates(repo)
+    folders = _folders(repo)
+    commits = list(
+        Commit.objects.filter(repo=repo).order_by("created_at", "pk").values_list("sha", "tree", "created_at")
+    )
+    roots = {sha: root for sha, root, _made in commits}
+    listed = sorted(Ref.objects.filter(repo=repo), key=lambda ref: (ref.short != DEFAULT_BRANCH, ref.name))
+    refs = _refs(folders, [(ref.name, roots.get(ref.target, "")) for ref in listed])
+    names = _names(folders, roots.get(repo.head, ""))
+    dates = _dates(folders, [(root, made) for _sha, root, made in commits])
     shaped: list[dict[str, Any]] = [
         {
             "fileOid": sha256,
@@ -84,32 +96,75 @@ def delete_lfs_files(request: WireRequest, repokind: str, owner: str, name: str)
     )
 
 
-def _names(repo: Repo) -> dict[str, str]:
+@door("POST", limit="write")
+def duplicate_lfs_files(request: WireRequest, repokind: str, owner: str, name: str) -> HttpResponse:
+    """`POST /api/{T}/{R}/lfs-files/duplicate` `{target: {type, name}, files: [{sha256, …}]}`: before a copying commit.
+
+    A file that the source lacks stands in `failed`.
+    """
+    require_account(request)
+    source, body = find_repo(request, repokind, owner, name), read_json(request)
+    wanted, rows = body.get("target"), body.get("files")
+    kind, there = (wanted.get("type"), wanted.get("name")) if isinstance(wanted, dict) else (None, None)
+    if kind not in ("model", "dataset") or not isinstance(there, str) or there.count("/") != 1:
+        raise WireError(422, "'target' is a model or a dataset, named owner/name.")
+    if not isinstance(rows, list) or len(rows) > MOST_FILES:
+        raise WireError(400, f"'files' is a list of {MOST_FILES} files at most.")
+    files = [str(row.get("sha256")) if isinstance(row, dict) else "" for row in rows]
+    if not all(map(SHA256.fullmatch, files)):
+        raise WireError(400, "Every file has a 'sha256' in 64 lower-case hex digits.")
+    target = find_repo(request, f"{kind}s", *there.split("/"))
+    missing = copying.lend(actor=request.actor, source=source, target=target, files=files)
+    failed = [{"sha256": sha256, "error": f"{source.full_name} has no such file."} for sha256 in missing]
+    return JsonResponse({"failed": failed})
+
+
+Folders = dict[str, dict[str, Entry]]
+"""Git id of a folder → what is in it, by name."""
+
+
+def _folders(repo: Repo) -> Folders:
+    """The folders of all commits of a repo, the newest of very many, in one query."""
+    rows = GitObject.objects.filter(repo=repo, kind="tree").order_by("-pk").values_list("sha", "data")
+    return {sha: gitformat.parse_tree(bytes(data)) for sha, data in rows[:MOST_FOLDERS]}
+
+
+def _files(folders: Folders, root: str, passed: set[str]) -> Iterator[tuple[str, str]]:
+    """(path, git id) of every file below a folder, but not in the folders that were passed before."""
+    waiting = [("", root)]
+    while waiting:
+        prefix, folder = waiting.pop()
+        if folder in passed:
+            continue
+        passed.add(folder)
+        for entry in folders.get(folder, {}).values():
+            if entry.is_folder:
+                waiting.append((f"{prefix}{entry.name}/", entry.sha))
+            else:
+                yield prefix + entry.name, entry.sha
+
+
+def _names(folders: Folders, head: str) -> dict[str, str]:
     """Git id → a path: at the head if it is there, else its bare name in some folder of some commit."""
-    names: dict[str, str] = {}
-    for data in GitObject.objects.filter(repo=repo, kind="tree").values_list("data", flat=True)[:MOST_FILES].iterator():
-        names.update({entry.sha: entry.name for entry in gitformat.parse_tree(data).values() if not entry.is_folder})
-    if repo.head:
-        names.update({sha: path for path, sha in trees.flatten(repo, trees.resolve_commit(repo).tree).items()})
-    return names
+    names = {entry.sha: entry.name for folder in folders.values() for entry in folder.values() if not entry.is_folder}
+    return names | {sha: path for path, sha in reversed(list(_files(folders, head, set())))}
 
 
-def _refs(repo: Repo) -> dict[str, str]:
-    """Git id → a ref whose newest commit has it; the main branch goes before others."""
+def _refs(folders: Folders, roots: list[tuple[str, str]]) -> dict[str, str]:
+    """Git id → the first of these (ref, folder) that has it."""
     found: dict[str, str] = {}
-    refs = list(Ref.objects.filter(repo=repo)[:MOST_COMMITS])
-    roots = dict(Commit.objects.filter(repo=repo, sha__in=[ref.target for ref in refs]).values_list("sha", "tree"))
-    for ref in sorted(refs, key=lambda ref: ref.short != "main"):
-        if ref.target in roots:
-            for sha in trees.flatten(repo, roots[ref.target]).values():
-                found.setdefault(sha, ref.name)
+    passed: set[str] = set()
+    for ref, root in roots:
+        for _path, sha in _files(folders, root, passed):
+            found.setdefault(sha, ref)
     return found
 
 
-def _dates(repo: Repo) -> dict[str, datetime]:
-    """Git id → when the oldest of the newest commits that has it was made."""
+def _dates(folders: Folders, commits: list[tuple[str, datetime]]) -> dict[str, datetime]:
+    """Git id → when the oldest commit that has it was made. `commits`: (folder, time), the oldest first."""
     dates: dict[str, datetime] = {}
-    for commit in Commit.objects.filter(repo=repo).order_by("-created_at")[:MOST_COMMITS]:
-        for sha in trees.flatten(repo, commit.tree).values():
-            dates[sha] = commit.created_at
+    passed: set[str] = set()
+    for root, made in commits:
+        for _path, sha in _files(folders, root, passed):
+            dates.setdefault(sha, made)
     return dates

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
-from hub.repos import trees
+from hub.repos import trees, xet_names
 from hub.repos.history import last_commits
 from hub.repos.models import Commit, Repo
 from hub.repos.trees import EntryNotFound, Listed
 from hub.wire import shapes
-from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag
+from hub.wire.asking import WireRequest, absolute, commit_at, door, find_repo, flag, number_of
 from hub.wire.errors import WireError
 
 PAGE, PAGE_EXPANDED = 1000, 100
@@ -29,7 +30,8 @@ def tree(request: WireRequest, repokind: str, owner: str, name: str, revision: s
     path = path.strip("/")
     rows = _rows(repo, commit, path, recursive=flag(request.GET.get("recursive")))
     after, expand = request.GET.get("cursor", ""), flag(request.GET.get("expand"))
-    size = PAGE_EXPANDED if expand else PAGE
+    most = PAGE_EXPANDED if expand else PAGE
+    size = min(max(1, number_of(request, "limit", most)), most)
     rows = [row for row in rows if row[0] > after]
     page = rows[:size]
     response = JsonResponse(_shapes(repo, commit, page, expand=expand), safe=False)
@@ -52,6 +54,11 @@ def paths_info(request: WireRequest, repokind: str, owner: str, name: str, revis
     rows: list[Row] = [(path, files[path], False) for path in wanted if path in files]
     rows += [(path, folders[path], True) for path in wanted if path in folders]
     shaped = _shapes(repo, commit, rows, expand=flag(request.POST.get("expand")))
+    if settings.XET and request.actor.may_write:  # who may copy a file to another repo
+        unnamed = [row for row in shaped if "lfs" in row and "xetHash" not in row]
+        names = xet_names.names_of({row["lfs"]["oid"] for row in unnamed})
+        for row in unnamed:
+            row |= {"xetHash": names[row["lfs"]["oid"]]} if row["lfs"]["oid"] in names else {}
     return JsonResponse(shaped, safe=False)
 
 

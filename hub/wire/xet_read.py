@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
+from hub.repos import xet_names
 from hub.repos.models import GitObject
 from hub.store import chunked, objects
 from hub.store.models import Blob, BlobState, Xorb
@@ -60,9 +61,10 @@ def _blob(session: Session, text: str) -> Blob:
     """The file if it stands in the repo of the session. Raises WireError (404)."""
     rows = GitObject.objects.filter(repo=session.repo, large__xet_hash=text, large__state=BlobState.PRESENT)
     row = rows.select_related("large").first()
-    if row is None or row.large is None:
+    blob = row.large if row else xet_names.cut_named(session.repo, text)
+    if blob is None:
         raise WireError(404, "This repo has no such file.")
-    return row.large
+    return blob
 
 
 def _fetches(key: int, name: str, pairs: list[tuple[int, int]]) -> list[tuple[dict[str, int], dict[str, int], str]]:

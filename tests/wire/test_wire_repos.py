@@ -11,9 +11,11 @@ from django.test import Client
 from safetensors.numpy import save
 
 from hub.accounts.models import Account
+from hub.repos import lifecycle
 from hub.repos.models import Kind, Repo
+from hub.wire.shapes import when
 from tests.people import People, make_people, make_repo, put
-from tests.wire.test_wire_routes import as_
+from tests.wire.test_wire_routes import as_, queries
 
 JSON = "application/json"
 
@@ -104,6 +106,17 @@ def test_storage_is_told_to_those_who_pay_for_it(people: People) -> None:
     (file,) = as_(people.bob).get("/api/models/acme/heavy/lfs-files").json()
     assert (file["filename"], file["size"], file["ref"]) == ("w.safetensors", len(weights), "refs/heads/main")
     assert as_(people.charlie).get("/api/models/acme/heavy/lfs-files").status_code == 403
+    few, _answer = queries(as_(people.bob), "/api/models/acme/heavy/lfs-files")
+    for number in range(3):
+        other = save({"w": np.full(1000, number + 1, np.float32)})
+        commit = put(people.alice, repo, {f"n{number}/w.safetensors": other, "w.safetensors": other})
+    lifecycle.create_branch(actor=people.actor("alice"), repo=repo, name="old", start=repo.head)
+    put(people.alice, repo, {"w.safetensors": weights})
+    more, answer = queries(as_(people.bob), "/api/models/acme/heavy/lfs-files")
+    assert more == few
+    rows = {row["filename"]: row for row in answer.json()}
+    assert set(rows) == {"w.safetensors", "n0/w.safetensors", "n1/w.safetensors", "n2/w.safetensors"}
+    assert rows["n2/w.safetensors"]["pushedAt"] == when(commit.created_at) > rows["w.safetensors"]["pushedAt"]
     answer = post(as_(people.bob), "/api/models/acme/heavy/lfs-files/batch", deletions={"sha": []})
     assert (answer.status_code, "super-squash" in answer.headers["X-Error-Message"]) == (501, True)
 
