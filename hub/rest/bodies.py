@@ -107,6 +107,7 @@ class NewChangeRequest(Shape):
     description = serializers.CharField(max_length=20_000, required=False, allow_blank=True, default="")
     target = serializers.CharField(max_length=255, required=False, default=DEFAULT_BRANCH)
     draft = serializers.BooleanField(default=True, help_text="Commit to refs/pr/N, then set its state to open.")
+    talk = serializers.BooleanField(default=False, help_text="A discussion: nothing need be proposed.")
 
 
 class ChangeRequestChanges(Shape):

@@ -71,6 +71,7 @@ class ChangeRequestRow(Shape):
     title = serializers.CharField()
     author = serializers.CharField(source="author.name", default=None)
     state = serializers.ChoiceField(State.choices)
+    talk = serializers.BooleanField()
     target = serializers.CharField()
     ref = serializers.CharField()
     base = serializers.CharField()

@@ -28,17 +28,19 @@ def open_change_request(
     title: str,
     description: str = "",
     draft: bool = False,
+    talk: bool = False,
     target: str = "main",
     base: str | None = None,
 ) -> ChangeRequest:
     """Start a change request whose ref is the target's head (or the commit `base`) for now; commit to its ref next.
 
+    With `talk` it is a discussion: it waits for nobody, and becomes a change request with the first commit to its ref.
     Raises Denied, RevisionNotFound (no such branch, or no such commit).
     """
     full, start = _start(actor, repo, target, base)
     number = _next_number(repo)
     with transaction.atomic():
-        request = _opened(actor, repo, number, title, description, full, start, draft=draft)
+        request = _opened(actor, repo, number, title, description, full, start, draft=draft or talk, talk=talk)
         conversation.told_of_opening(request, description)
     return request
 
@@ -91,14 +93,16 @@ def _next_number(repo: Repo) -> int:
 
 
 def _opened(
-    actor: Actor, repo: Repo, number: int, title: str, description: str, target: str, start: Commit, *, draft: bool
-) -> ChangeRequest:
+    actor: Actor, repo: Repo, number: int, title: str, description: str, target: str, start: Commit, *,
+    draft: bool, talk: bool = False,
+) -> ChangeRequest:  # fmt: skip
     request = ChangeRequest.objects.create(
         repo=repo,
         number=number,
         title=_one_line(title) or "Untitled",
         author=actor.account,
         state=State.DRAFT if draft else State.OPEN,
+        talk=talk,
         target=target,
         base=start.sha,
         opened_at=None if draft else timezone.now(),
@@ -149,6 +153,8 @@ def set_state(*, actor: Actor, request: ChangeRequest, state: str, text: str = "
             .select_related("repo__owner", "author")
             .get(pk=request.pk)
         )
+        if state == State.OPEN and request.talk:
+            state = State.DRAFT  # nothing is proposed that could be decided
         if state == request.state:
             return request
         if state not in MOVES[request.state]:
@@ -243,7 +249,7 @@ def note_commit(repo: Repo, commit: Commit, ref: Ref) -> None:
             data={"oid": commit.sha, "subject": commit.title},
         )
         DelayedRejection.objects.filter(change_request=request).delete()
-        ChangeRequest.objects.filter(pk=request.pk).update(approver=None, second_approver=None)
+        ChangeRequest.objects.filter(pk=request.pk).update(approver=None, second_approver=None, talk=False)
         _answered(request)
         queue.reassess(request)
 

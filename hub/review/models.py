@@ -21,7 +21,7 @@ class State(models.TextChoices):
 MOVES: dict[str, frozenset[str]] = {
     State.DRAFT: frozenset({State.OPEN, State.CLOSED}),
     State.OPEN: frozenset({State.DRAFT, State.MERGED, State.CLOSED}),
-    State.CLOSED: frozenset({State.OPEN}),
+    State.CLOSED: frozenset({State.OPEN, State.DRAFT}),
     State.MERGED: frozenset(),
 }
 """The only moves there are."""
@@ -51,6 +51,9 @@ class ChangeRequest(models.Model):
     title = models.CharField(max_length=200)
     author = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="change_requests")
     state = models.CharField(max_length=6, choices=State.choices, default=State.DRAFT)
+    talk = models.BooleanField(
+        default=False, help_text="A discussion: a draft to which nothing has been proposed yet, nor need be."
+    )
     target = models.CharField(max_length=255, default=f"refs/heads/{DEFAULT_BRANCH}")
     base = models.CharField(max_length=40, help_text="Commit of the target it started from.")
     merged_as = models.CharField(max_length=40, blank=True)
@@ -93,6 +96,11 @@ class ChangeRequest(models.Model):
     def ref(self) -> str:
         """Where its commits are."""
         return f"refs/pr/{self.number}"
+
+    @property
+    def shown_state(self) -> str:
+        """Its state; a discussion is called one, not a draft."""
+        return "discussion" if self.talk and self.state == State.DRAFT else self.state
 
 
 class Comment(models.Model):

@@ -7,7 +7,7 @@ from typing import Any
 from hub.accounts.models import Account
 from hub.pages.middleware import public_url
 from hub.repos.models import ZERO_SHA, Repo
-from hub.review.models import ChangeRequest, Comment
+from hub.review.models import ChangeRequest, Comment, State
 from hub.webhooks.models import Webhook
 
 
@@ -65,8 +65,8 @@ def _discussion(repo: Repo, data: dict[str, Any]) -> dict[str, Any]:
         "id": str(row.pk),
         "num": row.number,
         "title": row.title,
-        "status": row.state,
-        "isPullRequest": True,
+        "status": State.OPEN if row.talk and row.state == State.DRAFT else row.state,
+        "isPullRequest": not row.talk,
         "author": _id(row.author),
         "changes": {"base": row.target} | ({"mergeCommitId": row.merged_as} if row.merged_as else {}),
         "url": address,

@@ -21,7 +21,7 @@ _OPEN = Q(state__in=(State.OPEN, State.DRAFT))
 
 @door("GET")
 def list_discussions(request: WireRequest, repokind: str, owner: str, name: str) -> HttpResponse:
-    """`GET …/discussions?p=&type=&status=&author=`. Every discussion here is a change request."""
+    """`GET …/discussions?p=&type=&status=&author=`."""
     repo = find_repo(request, repokind, owner, name)
     found = ChangeRequest.objects.filter(repo=repo).select_related("author").order_by("-number")
     status = request.GET.get("status", "all")
@@ -29,8 +29,8 @@ def list_discussions(request: WireRequest, repokind: str, owner: str, name: str)
         found = found.filter(_OPEN if status == "open" else ~_OPEN)
     if request.GET.get("author"):
         found = found.filter(author__name__iexact=request.GET["author"].replace("\x00", ""))
-    if request.GET.get("type") == "discussion":
-        found = found.none()
+    if (kind := request.GET.get("type")) in ("discussion", "pull_request"):
+        found = found.filter(talk=kind == "discussion")
     start = number_of(request, "p", 0) * PAGE
     rows = [_item(repo, row) for row in found[start : start + PAGE]]
     return JsonResponse({"discussions": rows, "count": found.count(), "start": start, "numClosedDiscussions": 0})
@@ -47,9 +47,9 @@ def open_discussion(request: WireRequest, repokind: str, owner: str, name: str) 
     commits.begin(actor=request.actor, repo=repo)
     row = change_requests.open_change_request(
         actor=request.actor, repo=repo, title=text_of(body, "title"), description=text_of(body, "description"),
-        draft=True,
+        draft=True, talk=not flag(body.get("pullRequest")),
     )  # fmt: skip
-    return JsonResponse({"num": row.number, "pullRequest": True, **_item(repo, row)}, status=201)
+    return JsonResponse({"num": row.number, "pullRequest": not row.talk, **_item(repo, row)}, status=201)
 
 
 @door("GET")
@@ -57,7 +57,9 @@ def discussion(request: WireRequest, repokind: str, owner: str, name: str, numbe
     """`GET …/discussions/{n}[?diff=1]`: its events, and what it would change."""
     repo, row = _find(request, repokind, owner, name, number)
     body = _item(repo, row)
-    body["events"] = [_event(event) for event in row.comments.select_related("author")]
+    body["events"] = [_event(row, event) for event in row.comments.select_related("author")]
+    if row.talk:
+        return JsonResponse(body)
     body["changes"] = {"base": row.target} | ({"mergeCommitId": row.merged_as} if row.merged_as else {})
     body["filesWithConflicts"] = merging.conflicts(row) if row.state in (State.OPEN, State.DRAFT) else []
     if flag(request.GET.get("diff")):
@@ -72,7 +74,7 @@ def comment(request: WireRequest, repokind: str, owner: str, name: str, number: 
     _repo, row = _find(request, repokind, owner, name, number)
     text = text_of(read_json(request), "comment")
     made = change_requests.comment(actor=request.actor, request=row, text=text)
-    return JsonResponse({"newMessage": _event(made)})
+    return JsonResponse({"newMessage": _event(row, made)})
 
 
 @door("POST", limit="write")
@@ -81,14 +83,15 @@ def edit_comment(request: WireRequest, repokind: str, owner: str, name: str, num
     _repo, row = _find(request, repokind, owner, name, number)
     text = text_of(read_json(request), "content")
     edited = conversation.edit(actor=request.actor, comment=_comment(row, key), text=text)
-    return JsonResponse({"updatedComment": _event(edited)})
+    return JsonResponse({"updatedComment": _event(row, edited)})
 
 
 @door("POST", limit="write")
 def hide_comment(request: WireRequest, repokind: str, owner: str, name: str, number: int, key: int) -> HttpResponse:
     """`POST …/comment/{id}/hide`."""
     _repo, row = _find(request, repokind, owner, name, number)
-    return JsonResponse({"updatedComment": _event(conversation.hide(actor=request.actor, comment=_comment(row, key)))})
+    hidden = conversation.hide(actor=request.actor, comment=_comment(row, key))
+    return JsonResponse({"updatedComment": _event(row, hidden)})
 
 
 @door("POST", limit="write")
@@ -141,8 +144,8 @@ def _latest(row: ChangeRequest, kind: str) -> dict[str, Any]:
     """The newest event of a kind; without one (nothing changed) what it would have said."""
     event = row.comments.filter(kind=kind).select_related("author").last()
     if event:
-        return _event(event)
-    now = {"status": row.state, "from": row.title, "to": row.title}
+        return _event(row, event)
+    now = {"status": _status(row, row.state), "from": row.title, "to": row.title}
     return {"id": "0", "type": kind, "createdAt": when(row.created_at), "author": _author(row), "data": now}
 
 
@@ -150,10 +153,10 @@ def _item(repo: Repo, row: ChangeRequest) -> dict[str, Any]:
     return {
         "num": row.number,
         "title": row.title,
-        "status": row.state,
+        "status": _status(row, row.state),
         "author": _author(row),
         "createdAt": when(row.created_at),
-        "isPullRequest": True,
+        "isPullRequest": not row.talk,
         "repo": {"name": repo.full_name, "type": "dataset" if repo.is_task else "model"},
         "pinned": False,
     }
@@ -163,11 +166,18 @@ def _author(row: ChangeRequest | Comment) -> dict[str, str]:
     return {"name": name_of(row.author), "avatarUrl": "", "type": "user"}
 
 
-def _event(event: Comment) -> dict[str, Any]:
+def _status(row: ChangeRequest, state: str) -> str:
+    """A state as the client knows it: to talk about something is open or closed."""
+    return State.OPEN if row.talk and state == State.DRAFT else state
+
+
+def _event(row: ChangeRequest, event: Comment) -> dict[str, Any]:
     shaped: dict[str, Any] = {
         "id": str(event.pk), "type": event.kind, "createdAt": when(event.created_at), "author": _author(event),
         "data": event.data,
     }  # fmt: skip
+    if event.kind == Comment.Kind.STATUS:
+        shaped["data"] = event.data | {"status": _status(row, event.data.get("status", ""))}
     if event.kind == Comment.Kind.COMMENT:
         text = "" if event.hidden else event.text
         latest = {

@@ -69,7 +69,7 @@ def propose(request: HttpRequest, owner: str, name: str, task: bool = False) -> 
                 0
             ]
         return change_requests.open_change_request(
-            actor=actor, repo=repo, title=title, description=description, draft=True
+            actor=actor, repo=repo, title=title, description=description, talk=True
         )
 
     row, error = attempt(request, work)

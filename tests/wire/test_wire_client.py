@@ -186,6 +186,38 @@ def test_change_requests(api: Api, hf: Run, tmp_path: Path) -> None:
     assert first in [row.commit_id for row in alice.list_repo_commits(repo)]
 
 
+def test_discussions(api: Api, hf: Run) -> None:
+    alice, charlie, repo = api("alice"), api("charlie"), "wire-alice/talked-about"
+    publish(alice, repo)
+    talk = charlie.create_discussion(repo, "Why?", description="I wonder.")
+    pull = charlie.create_pull_request(repo, "An idea")
+    assert (talk.is_pull_request, talk.status, talk.git_reference) == (False, "open", None)
+    assert (pull.is_pull_request, pull.status, pull.git_reference) == (True, "draft", "refs/pr/2")
+
+    def numbers(**asked: object) -> list[int]:
+        return [row.num for row in alice.get_repo_discussions(repo, **asked)]
+
+    assert (numbers(), numbers(discussion_type="discussion"), numbers(discussion_type="pull_request")) == (
+        [2, 1],
+        [1],
+        [2],
+    )
+    said = alice.comment_discussion(repo, 1, "Because.")
+    assert alice.hide_discussion_comment(repo, 1, said.id).hidden
+    assert charlie.change_discussion_status(repo, 1, "closed", comment="Thanks").new_status == "closed"
+    assert numbers(discussion_type="discussion", discussion_status="open") == []
+    hf("discussions", "reopen", repo, "1", "--yes")
+    assert numbers(discussion_type="discussion", discussion_status="open") == [1]
+    assert [event.type for event in alice.get_discussion_details(repo, 1).events] == [
+        "comment", "comment", "status-change", "status-change",
+    ]  # fmt: skip
+    with pytest.raises(HfHubHTTPError, match="nothing to merge"):
+        alice.merge_pull_request(repo, 1)
+    alice.update_repo_settings(repo, private=True)
+    with pytest.raises(RepositoryNotFoundError):
+        charlie.get_discussion_details(repo, 1)
+
+
 def test_a_refused_proposal_leaves_nothing(api: Api) -> None:
     alice, repo = api("alice"), "wire-alice/no-leftovers"
     publish(alice, repo)

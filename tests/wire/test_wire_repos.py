@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from hub.accounts.models import Account
 from hub.repos import lifecycle
 from hub.repos.models import Kind, Repo
+from hub.review.models import ChangeRequest
 from hub.wire.shapes import when
 from tests.people import People, make_people, make_repo, put
 from tests.wire.test_wire_routes import as_, queries
@@ -261,15 +262,28 @@ def test_files_that_gitattributes_names_are_kept_by_lfs(people: People) -> None:
 
 
 def test_a_discussion_is_a_change_request_without_a_proposal(people: People) -> None:
-    put(people.alice, make_repo(people.alice, "x"), {"a.txt": b"1"})
-    made = post(
-        as_(people.charlie), "/api/models/alice/x/discussions", title="Why?", description="I wonder", pullRequest=False
+    repo = make_repo(people.alice, "x")
+    put(people.alice, repo, {"a.txt": b"1"})
+    root, charlie = "/api/models/alice/x/discussions", as_(people.charlie)
+    made = post(charlie, root, title="Why?", description="I wonder", pullRequest=False)
+    assert (made.status_code, made.json()["status"], made.json()["num"]) == (201, "open", 1)
+    details = Client().get(f"{root}/1?diff=1").json()
+    assert (details["title"], details["isPullRequest"], "diff" in details) == ("Why?", False, False)
+    assert details["events"][0]["data"]["latest"]["raw"] == "I wonder"
+    assert post(as_(people.alice), f"{root}/1/merge").status_code == 409
+    for status in ("closed", "open"):
+        assert post(charlie, f"{root}/1/status", status=status).json()["newStatus"]["data"]["status"] == status
+    row = ChangeRequest.objects.get()
+    assert (row.state, row.shown_state, ChangeRequest.objects.open().exists()) == ("draft", "discussion", False)
+    said = [item["data"].get("status") for item in Client().get(f"{root}/1").json()["events"]]
+    assert said == [None, "closed", "open"]
+    page = as_(people.alice).get("/alice/x/discussions/1").content.decode()
+    assert "wants to talk" in page and 'value="closed"' in page
+    assert 'value="merge"' not in page and 'value="open"' not in page
+    put(people.charlie, repo, {"idea.txt": b"like this"}, branch="refs/pr/1")
+    details = Client().get(f"{root}/1").json()
+    assert (details["isPullRequest"], details["status"], details["changes"]["base"]) == (
+        True,
+        "draft",
+        "refs/heads/main",
     )
-    assert (made.status_code, made.json()["status"], made.json()["num"]) == (201, "draft", 1)
-    details = Client().get("/api/models/alice/x/discussions/1?diff=1").json()
-    assert (details["title"], details["diff"], details["events"][0]["data"]["latest"]["raw"]) == (
-        "Why?",
-        "",
-        "I wonder",
-    )
-    assert post(as_(people.alice), "/api/models/alice/x/discussions/1/merge").status_code == 409
