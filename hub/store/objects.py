@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -94,11 +95,19 @@ def has_bucket() -> bool:
     return True
 
 
+def _page_origins() -> list[str]:
+    """Where a browser may have this hub's pages from: its public address, and the other hosts it answers to."""
+    public = urlsplit(settings.PUBLIC_URL)
+    port = f":{public.port}" if public.port else ""
+    named = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
+    return list(dict.fromkeys([settings.PUBLIC_URL, *(f"{public.scheme}://{host}{port}" for host in named)]))
+
+
 def _allow_browser_uploads() -> None:
     """Let pages of this hub PUT parts to presigned addresses. Stores without CORS settings allow it anyhow."""
     rule = {
         "AllowedMethods": ["GET", "PUT", "HEAD"],
-        "AllowedOrigins": [settings.PUBLIC_URL],
+        "AllowedOrigins": _page_origins(),
         "AllowedHeaders": ["*"],
         "ExposeHeaders": ["ETag"],
         "MaxAgeSeconds": 3600,

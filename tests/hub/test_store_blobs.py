@@ -44,6 +44,26 @@ def test_one_put(people: People) -> None:
         objects.head(upload.key)
 
 
+@pytest.mark.parametrize(("origin", "let_in"), [
+    ("http://127.0.0.1:8000", True), ("http://localhost:8000", True), ("http://localhost:9000", False),
+    ("http://any.example.org:8000", False),
+])  # fmt: skip
+def test_a_page_sends_parts_from_every_address_of_the_hub(
+    people: People, settings: Any, origin: str, let_in: bool
+) -> None:
+    settings.PUBLIC_URL = "http://127.0.0.1:8000"
+    settings.ALLOWED_HOSTS = ["127.0.0.1", "localhost", ".example.org"]
+    objects.ensure_bucket()
+    url = objects.presigned_put(announce(people, DATA).key, size=len(DATA), seconds=60)
+    asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="OPTIONS", headers=asked)) as answer:
+            named = answer.headers["Access-Control-Allow-Origin"]
+    except urllib.error.HTTPError as error:
+        named = error.headers["Access-Control-Allow-Origin"]
+    assert (named == origin) is let_in
+
+
 @pytest.mark.parametrize(("status", "told"), [
     (503, "The object store does not answer; try again in a minute."),
     (403, "The object store refused blobs/k: AccessDenied."),
