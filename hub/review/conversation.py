@@ -129,6 +129,10 @@ def told_of_opening(request: ChangeRequest, description: str) -> None:
     tell(named, "mention", f"{name} mentions you in {request.title}", url, actor=who, repo=request.repo)
     if request.state == State.OPEN:
         _told_of_state(who, request)
+    elif request.talk:
+        known = {person.pk for person in named}
+        others = [person for person in followers(request) if person.pk not in known]
+        tell(others, "comment", f"{name} wants to talk: {request.title}", url, actor=who, repo=request.repo)
 
 
 def told_of_state(actor: Actor, request: ChangeRequest) -> None:

@@ -97,6 +97,14 @@ def queue(actor: Actor, filters: QueueFilters | None = None) -> QuerySet[ChangeR
     return requests
 
 
+def next_after(actor: Actor, request: ChangeRequest) -> ChangeRequest | None:
+    """What stands behind this in the queue; its first item where this is the last or has left; None if all is done."""
+    keys = list(queue(actor).values_list("pk", flat=True))
+    place = keys.index(request.pk) + 1 if request.pk in keys else 0
+    following = [key for key in keys[place:] + keys[:place] if key != request.pk]
+    return ChangeRequest.objects.select_related("repo__owner").get(pk=following[0]) if following else None
+
+
 def _ref_name_of(number: OuterRef) -> Concat:
     return Concat(Value("refs/pr/"), Cast(number, CharField()))
 

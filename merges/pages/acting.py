@@ -120,6 +120,7 @@ def context(actor: Actor, row: ChangeRequest, head: Commit) -> dict[str, Any]:
         "why": row.reasons.filter(ended_at=None), "lookers": queue.lookers(row, actor) if actor.is_maintainer else [],
         "follows": conversation.follows(actor.account, row), "history": history[:50],
         "notes": decisions.notes_of(actor, row), "reply_groups": replies.groups() if may_decide else {},
+        "next_waiting": queue.next_after(actor, row) if actor.is_maintainer else None,
         "deciders": decisions.deciders(row) if may_decide else [],
         "delayed": getattr(row, "delayed_rejection", None) if row.state == State.OPEN else None,
         "evaluations": _evaluations(actor, row, head), "today": timezone.now().date().isoformat(),

@@ -54,7 +54,7 @@ def act(request: HttpRequest, owner: str, name: str, number: int, task: bool = F
 
 @signed_in
 def propose(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
-    """Open a change request by sending the files it changes."""
+    """Open a change request by sending the files it changes, or a question without any."""
     repo = repo_or_404(request, owner, name, task=task)
     if request.method != "POST":
         return repo_page(request, "work/propose.html", repo, "discussions")
@@ -72,7 +72,7 @@ def propose(request: HttpRequest, owner: str, name: str, task: bool = False) -> 
             actor=actor, repo=repo, title=title, description=description, talk=True
         )
 
-    row, error = attempt(request, work)
+    row, error = attempt(request, work, announced=False)
     if row:
         return redirect(row.get_absolute_url())
     response = repo_page(request, "work/propose.html", repo, "discussions", error=error, asked=asked)

@@ -42,6 +42,32 @@ def test_approval_merges(people: People, request_: ChangeRequest) -> None:
     assert len(merged.parents) == 2
 
 
+def test_of_a_discussion_the_owner_hears(people: People, request_: ChangeRequest) -> None:
+    asked = change_requests.open_change_request(
+        actor=people.actor("bob"), repo=request_.repo, title="Which texts?", description="@charlie, German?", talk=True
+    )
+    also = change_requests.open_change_request(
+        actor=people.actor("bob"), repo=request_.repo, title="And scores?", talk=True
+    )
+    told = Notice.objects.filter(account=people.charlie).order_by("pk").values_list("kind", "text")
+    assert list(told.filter(url=asked.get_absolute_url())) == [("mention", "bob mentions you in Which texts?")]
+    assert list(told.filter(url=also.get_absolute_url())) == [("comment", "bob wants to talk: And scores?")]
+
+
+def test_after_one_item_of_the_queue_comes_the_next_due(people: People, request_: ChangeRequest) -> None:
+    mary, bob = people.actor("mary"), people.actor("bob")
+    assert queue.next_after(mary, request_) is None
+    later = [change_requests.open_change_request(actor=bob, repo=request_.repo, title=title) for title in ("b", "c")]
+    row = [request_, *later]
+    assert [queue.next_after(mary, item) for item in row] == [later[0], later[1], request_]
+    change_requests.set_state(actor=bob, request=later[0], state=State.CLOSED)
+    assert queue.next_after(mary, later[0]) == request_
+    closed = make_repo(people.charlie, "closed", private=True)
+    put(people.charlie, closed, {"a.txt": b"1"})
+    change_requests.open_change_request(actor=people.actor("charlie"), repo=closed, title="hidden")
+    assert queue.next_after(mary, later[1]) == request_
+
+
 def test_a_decision_is_bound_to_what_was_seen(people: People, request_: ChangeRequest) -> None:
     seen = head(request_)
     put(people.bob, request_.repo, {"a.txt": b"evil"}, branch=request_.ref)
