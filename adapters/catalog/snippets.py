@@ -39,6 +39,20 @@ def snippets(repo: Repo, commit: Commit, facts: dict[str, Any]) -> list[dict[str
     ]
 
 
+def upload_snippets(repo: Repo) -> list[dict[str, str]]:
+    """Tabs {title, code, language} that fill an empty repo: the client's command line, and Python."""
+    option = " --repo-type dataset" if repo.is_task else ""
+    shell = (
+        f"export HF_ENDPOINT={settings.PUBLIC_URL}\nhf auth login\nhf upload {repo.full_name} ./{repo.name}{option}\n"
+    )
+    space = ', repo_type="dataset"' if repo.is_task else ""
+    folder = (
+        "from huggingface_hub import HfApi\n\n"
+        f'HfApi().upload_folder(repo_id="{repo.full_name}", folder_path="{repo.name}"{space})\n'
+    )
+    return [{"title": "hf", "code": shell, "language": "bash"}, _python("python", folder)]
+
+
 def class_of(facts: dict[str, Any]) -> str:
     """The task type of a checkpoint, by the class it was saved from; empty for a bare encoder."""
     names = facts.get("architectures") or [""]

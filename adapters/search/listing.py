@@ -13,13 +13,14 @@ DEFAULT_SORT = "updated"
 
 
 def matching(actor: Actor, filters: Filters, *, known: bool = False) -> RepoQuerySet:
-    """The repos of a search that the actor may read, in no order; what was yanked shows only among its owner's.
+    """The repos of a search that the actor may read, in no order; what was yanked or is empty yet shows only among its
+    owner's.
 
     With `known` also gated ones they could ask to read, as browsing shows them; choosing inputs of work does not.
     """
     repos = Repo.objects.known_to(actor) if known else Repo.objects.visible_to(actor)
     found = repos.filter(*filters.conditions()).order_by()
-    return found if filters.owner else found.filter(standing=Standing.GOOD)
+    return found if filters.owner else found.filter(standing=Standing.GOOD).exclude(head="")
 
 
 def listing(actor: Actor, filters: Filters, sort: str = DEFAULT_SORT, *, known: bool = False) -> RepoQuerySet:

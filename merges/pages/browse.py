@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -84,6 +85,8 @@ def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
         filters = replace(filters, kind=(kind,))
     page = page_of(request, listing(actor, filters, request.GET.get("sort", "updated"), known=True))
     found = facets(actor, filters)
+    cleared = Filters(q=filters.q, kind=filters.kind if kind else ())
+    kept = [(name, request.GET[name]) for name in ("q", "sort") if request.GET.get(name)]
     return render(
         request,
         "hub/browse.html",
@@ -95,7 +98,8 @@ def browse(request: HttpRequest, kind: str = "") -> HttpResponse:
                 for name, title in TITLES.items()
                 if not (kind and name == "kind")
             ],
-            "hidden": [(name, request.GET[name]) for name in ("q", "sort") if request.GET.get(name)],
+            "clear": f"{request.path}?{urlencode(kept)}" if filters != cleared else "",
+            "hidden": kept,
             "page_obj": page,
             "rows": rows(page.object_list, actor),
             "sort": request.GET.get("sort", "updated"),

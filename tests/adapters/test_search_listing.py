@@ -14,7 +14,7 @@ from tests.people import People
 
 
 def make(people: People, name: str, *tags: str, owner: str = "alice", **fields: object) -> Repo:
-    return Repo.objects.create(owner=getattr(people, owner), name=name, tags=list(tags), **fields)
+    return Repo.objects.create(owner=getattr(people, owner), name=name, tags=list(tags), **{"head": "1" * 40} | fields)
 
 
 @pytest.fixture
@@ -32,6 +32,12 @@ def shelf(people: People) -> People:
 
 def names(people: People, who: str | None, query: str, sort: str = "updated") -> list[str]:
     return [repo.name for repo in listing(people.actor(who), Filters.from_query(QueryDict(query)), sort)]
+
+
+def test_an_empty_repo_stands_only_among_its_owners(shelf: People) -> None:
+    make(shelf, "mood-begun", owner="bob", head="")
+    assert "mood-begun" not in names(shelf, "bob", "q=mood")
+    assert names(shelf, None, "owner=bob", "name") == ["mood-begun", "mood-ia3"]
 
 
 def test_words_and_ticks(shelf: People) -> None:
@@ -71,7 +77,7 @@ def test_what_is_private_is_not_counted_for_strangers(shelf: People) -> None:
 
 def test_ten_thousand_repos(people: People) -> None:
     Repo.objects.bulk_create(
-        Repo(owner=people.alice, name=f"repo-{n}", description=f"Specialist number {n}", private=n % 50 == 0,
+        Repo(owner=people.alice, name=f"repo-{n}", head="1" * 40, description=f"Number {n}", private=n % 50 == 0,
              tags=[f"license:l{n % 9}", "lora", "peft", "en", f"base_model:acme/b{n % 20}", f"dataset:acme/t{n % 300}"])
         for n in range(10_000)
     )  # fmt: skip

@@ -55,6 +55,17 @@ def test_an_adapter_stands_with_its_score_on_its_own_task(people: People) -> Non
     assert "0.733" not in shown("charlie") and "alice/closed" not in shown("charlie")
 
 
+def test_a_list_counts_in_words_and_leads_on(people: People) -> None:
+    adapter(people, "reader", b"Reads moods.\n")
+    make_repo(people.bob, "begun")
+    page = shown()
+    assert ">1 repo<" in page.replace("\n", "") and "begun" not in page
+    assert "Clear filters" in page and 'href="/browse?q=x"' in shown(address="/browse?q=x&kind=adapter")
+    assert "Clear filters" not in shown(address="/browse")
+    nothing = shown(address="/browse?q=no+such%26thing")
+    assert "Nothing matches" in nothing and "/ask?texts=no%20such%26thing" in nothing
+
+
 def test_a_list_asks_as_often_for_many_as_for_few(people: People) -> None:
     task = make_repo(people.alice, "moods", kind=Kind.TASK)
 
