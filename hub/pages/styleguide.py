@@ -61,8 +61,8 @@ def styleguide(request: HttpRequest) -> HttpResponse:
 
 
 _STATES = (
-    "pass", "warn", "fail", "pending", "queued", "running", "succeeded", "failed", "cancelled", "open", "approved",
-    "changes", "rejected", "merged", "closed", "private",
+    "pass", "warn", "fail", "pending", "queued", "running", "succeeded", "failed", "cancelled", "open", "approve",
+    "request_changes", "reject", "merged", "closed", "private",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ def page(request: HttpRequest, owner: str, name: str, task: bool = False) -> Htt
                 actor=actor, source=source, owner=owner_among(owners, asked.get("owner", "")),
                 name=asked.get("name", "").strip(), private=asked.get("private") == "on",
             ),
+            announced=False,
         )  # fmt: skip
         if copy:
             return redirect(copy.get_absolute_url())

@@ -26,7 +26,14 @@ def jobs(request: HttpRequest) -> HttpResponse:
         found = found.filter(owner=actor.account)
     page = page_of(request, found)
     return render(
-        request, "work/jobs.html", {"page_obj": page, "states": State.values, "state": request.GET.get("state", "")}
+        request,
+        "work/jobs.html",
+        {
+            "page_obj": page,
+            "states": State.values,
+            "state": request.GET.get("state", ""),
+            "mine": request.GET.get("mine"),
+        },
     )
 
 

@@ -14,7 +14,7 @@ from adapters.search.listing import listing
 from hub.numerals import key_of, whole
 from hub.pages.errors import describe
 from hub.repos.models import Kind, Repo
-from hub.rights import Verb, can
+from hub.rights import owners_for
 from merges.methods import DEFAULT, METHODS
 from merges.models import Evaluation, Merge, MergeComparison
 from merges.pages import lab_drawings
@@ -331,18 +331,10 @@ def statistics(request: HttpRequest) -> HttpResponse:
         )
         if job:
             return redirect(job.get_absolute_url())
-    mine = [
-        item
-        for item in Repo.objects.visible_to(actor)
-        .filter(kind=Kind.ADAPTER)
-        .exclude(head="")
-        .select_related("owner")
-        .order_by("name")[:300]
-        if can(actor, Verb.WRITE, item)
-    ]
+    mine = Repo.objects.visible_to(actor).filter(kind=Kind.ADAPTER, owner__in=owners_for(actor)).exclude(head="")
     tasks = listing(actor, Filters(kind=(Kind.TASK,)), "name")[:200]
     context = {
-        "adapters": mine,
+        "adapters": mine.select_related("owner").order_by("name"),
         "tasks": tasks,
         "asked": asked,
         "error": error,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -52,6 +53,7 @@ def choices(request: HttpRequest) -> HttpResponse:
         for kind in NoticeKind.values:
             in_site, by_mail = (request.POST.get(f"{kind}-{how}") == "on" for how in ("site", "mail"))
             notices.choose(account, kind, in_site=in_site, by_mail=by_mail)
+        messages.success(request, "Saved.")
         return redirect(request.path)
     return render(request, "judging/notice_choices.html", {"choices": notices.choices_of(account)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -17,8 +18,24 @@ from hub.repos import lifecycle
 from hub.repos.changes import Change, Inline, Put
 from hub.repos.commits import commit
 from hub.repos.models import Kind
-from hub.rights import Verb, owners_for, require
+from hub.rights import Verb, can_act_for, owners_for, require
 from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, rows, signed_in
+
+KINDS = (
+    (Kind.ADAPTER, "Adapter", "A specialist: a small update of a base, as peft saves it."),
+    (Kind.TASK, "Task", "Labelled examples to learn from and to be judged on."),
+    (Kind.BASE, "Base", "A whole model that adapters change."),
+    (Kind.SYSTEM, "System", "A base, accepted specialists and a router over them."),
+)
+"""What a repo can be, the commonest first, as the form explains it."""
+
+BELONGS = {
+    Kind.ADAPTER: "An adapter is adapter_config.json and adapter_model.safetensors; its README.md makes it found.",
+    Kind.TASK: "A task is train and test splits as jsonl, csv or parquet; its README.md names labels and metric.",
+    Kind.BASE: "A base is config.json, safetensors and its tokenizer; its README.md says where it comes from.",
+    Kind.SYSTEM: "Specialists enter a System by proposals; here go its README.md and other texts.",
+}
+"""The files of each kind, as the upload page names them."""
 
 
 def profile(request: HttpRequest, owner: str) -> HttpResponse:
@@ -26,12 +43,14 @@ def profile(request: HttpRequest, owner: str) -> HttpResponse:
     account = Account.objects.filter(name__iexact=owner, is_active=True).first()
     if account is None:
         raise Http404("There is nobody of that name.")
-    page = page_of(request, listing(actor_of(request), Filters(owner=(account.name,)), known=True))
-    members = account.memberships_of.select_related("member") if account.is_organisation else []
-    organisations = account.memberships.select_related("organisation")
-    shown = rows(page.object_list, actor_of(request))
-    context = {"account": account, "page_obj": page, "rows": shown, "members": members,
-               "organisations": organisations}  # fmt: skip
+    actor = actor_of(request)
+    page = page_of(request, listing(actor, Filters(owner=(account.name,)), known=True))
+    context = {
+        "account": account, "page_obj": page, "rows": rows(page.object_list, actor),
+        "members": account.memberships_of.select_related("member") if account.is_organisation else [],
+        "organisations": account.memberships.select_related("organisation"),
+        "manages": can_act_for(actor, account, admin=True),
+    }  # fmt: skip
     return render(request, "people/profile.html", context)
 
 
@@ -50,10 +69,11 @@ def new(request: HttpRequest) -> HttpResponse:
                 actor=actor, owner=owner, name=asked.get("name", "").strip(), kind=str(kind),
                 private=asked.get("private") == "on",
             ),
+            announced=False,
         )  # fmt: skip
         if repo:
             return redirect(f"{repo.get_absolute_url()}/upload")
-    context = {"owners": owners, "kinds": Kind.choices, "asked": asked, "error": error}
+    context = {"owners": owners, "kinds": KINDS, "asked": asked, "error": error}
     return render(request, "people/new.html", context, status=422 if error else 200)
 
 
@@ -81,7 +101,7 @@ def upload(request: HttpRequest, owner: str, name: str, task: bool = False) -> H
     space = "tasks" if repo.is_task else "repos"
     response = repo_page(
         request, "repos/upload.html", repo, "files", base_url=f"/api/v1/{space}/{repo.full_name}", parent=repo.head,
-        done_url=repo.get_absolute_url(), action=request.path,
+        done_url=repo.get_absolute_url(), action=request.path, hint=BELONGS[Kind(repo.kind)],
     )  # fmt: skip
     response.status_code = 422 if error else 200
     return response
@@ -96,6 +116,7 @@ def profile_settings(request: HttpRequest) -> HttpResponse:
         account.display_name = request.POST.get("display_name", "")[:120]
         account.bio = request.POST.get("bio", "")[:2000]
         account.save(update_fields=["display_name", "bio"])
+        messages.success(request, "Saved.")
         return redirect(request.path)
     return render(request, "people/settings.html", {"account": account})
 

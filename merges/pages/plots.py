@@ -115,7 +115,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], url: str =
     right = sum(line[number] for number, line in enumerate(counts))
     words = f"Confusion matrix of {len(labels)} labels: {right} of {sum(map(sum, counts))} right"
     return format_html(
-        '<svg class="confusion" width="{}" height="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
+        '<svg class="confusion" width="{}" height="{}" viewBox="0 0 {} {}" role="group" aria-label="{}">{}{}{}</svg>',
         width, height, width, height, words, names, heads, SafeString("".join(tiles)),
     )  # fmt: skip
 

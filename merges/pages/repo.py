@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from adapters.catalog.snippets import CLASSES, class_of, snippets
+from adapters.catalog.snippets import CLASSES, class_of, snippets, upload_snippets
 from adapters.catalog.updating import made_by
 from adapters.models import Embedding, Inspection
 from hub.repos import trees
@@ -27,7 +27,7 @@ def overview(request: HttpRequest, owner: str, name: str, task: bool = False) ->
     if repo.kind == Kind.SYSTEM:
         return systems.page(request, repo)
     if not repo.head:
-        return repo_page(request, "repos/empty.html", repo, "card")
+        return repo_page(request, "repos/empty.html", repo, "card", snippets=upload_snippets(repo))
     commit = commit_or_404(repo, request.GET.get("revision"))
     inspection = Inspection.objects.filter(repo=repo, sha=commit.sha).select_related("job").first()
     answers = inspection is not None and _answers(repo, inspection.facts)

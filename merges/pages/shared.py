@@ -79,15 +79,19 @@ def signed_in(view: View) -> View:
     return wrapped
 
 
-def attempt(request: HttpRequest, work: Callable[[], Any]) -> tuple[Any, str]:
-    """Do a room's work; (result, "") or (None, the sentence why not). Unforeseen errors pass."""
+def attempt(request: HttpRequest, work: Callable[[], Any], *, announced: bool = True) -> tuple[Any, str]:
+    """Do a room's work; (result, "") or (None, the sentence why not). Unforeseen errors pass.
+
+    Pages that show the sentence beside its field do not have it `announced` at their head as well.
+    """
     try:
         return work(), ""
     except Exception as error:
         known = describe(error)
         if known is None:
             raise
-        messages.error(request, known[2])
+        if announced:
+            messages.error(request, known[2])
         return None, known[2]
 
 

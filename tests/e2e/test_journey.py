@@ -38,7 +38,7 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
             break
         page.wait_for_timeout(1000)
         page.reload()
-    expect(page.locator(".checks", has_text="fits_base")).to_have_count(1)
+    expect(page.locator(".checks", has_text="fits base")).to_have_count(1)
     expect(page.locator(".facts")).to_contain_text("LoRA")
     expect(page.locator("aside")).to_contain_text("lab/tiny")
 
@@ -64,7 +64,7 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
     page.fill("#description", "Says more.")
     card = {"name": "README.md", "mimeType": "text/markdown", "buffer": (CARD + "More.\n").encode()}
     page.set_input_files("#files", card)
-    page.get_by_role("button", name="Open the change request").click()
+    page.get_by_role("button", name="Send").click()
     page.wait_for_url(re.compile("/discussions/2"))
     assert page.get_by_role("button", name="Approve").count() == 0
 

@@ -61,6 +61,48 @@ def test_pages_are_accessible(
     assert found == {}
 
 
+def test_a_tick_takes_the_other_counts_along(browser: Browser, live_hub: LiveHub, signed_in: dict) -> None:
+    page = browser.new_context(base_url=live_hub.url, storage_state=signed_in).new_page()
+    page.goto("/browse")
+    tasks = page.locator('label:has(input[value="task"])')
+    expect(tasks).to_be_visible()
+    method = page.locator('input[name="method"][value="lora"]')
+    method.focus()
+    method.press("Space")
+    page.wait_for_url("**/browse?method=lora")
+    expect(tasks).to_have_count(0)
+    expect(method).to_be_checked()
+    expect(method).to_be_focused()
+    page.get_by_role("link", name="Clear filters").click()
+    expect(tasks).to_be_visible()
+
+
+def test_trying_an_adapter_stays_on_its_page(browser: Browser, live_hub: LiveHub, signed_in: dict) -> None:
+    page = browser.new_context(base_url=live_hub.url, storage_state=signed_in).new_page()
+    page.goto("/lab/first")
+    page.get_by_role("link", name="Use", exact=True).click()
+    page.wait_for_url("/lab/first#use")
+    page.fill("#texts", "What a day")
+    page.locator("main").get_by_role("button", name="Ask").click()
+    expect(page.locator("#answers")).not_to_be_empty()
+    expect(page).to_have_title("lab/first · Tessera")
+
+
+def test_files_are_sent_from_each_name_of_the_machine(browser: Browser, live_hub: LiveHub, content: object) -> None:
+    page = browser.new_context(base_url=live_hub.url.replace("127.0.0.1", "localhost")).new_page()
+    page.goto("/accounts/login/?next=/new")
+    page.fill("input[name=login]", "lab")
+    page.fill("input[name=password]", PASSWORD)
+    page.locator("main form button").first.click()
+    page.wait_for_url("**/new")
+    page.fill("#name", "from-localhost")
+    page.get_by_role("button", name="Create repo").click()
+    page.wait_for_url("**/upload")
+    page.set_input_files("#upload-files", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"1" * 50_000})
+    page.get_by_role("button", name="Upload and commit").click()
+    page.wait_for_url("**/lab/from-localhost")
+
+
 def test_a_file_is_written_with_its_preview_beside_it(browser: Browser, live_hub: LiveHub, signed_in: dict) -> None:
     page = browser.new_context(base_url=live_hub.url, storage_state=signed_in).new_page()
     page.goto("/lab/first/tree/main")

@@ -5,7 +5,7 @@ from django.test import Client
 from hub.accounts.models import Account, Membership, Scope
 from hub.accounts.tokens import create_token, find_token
 from tests.markup import markup
-from tests.people import PASSWORD, People
+from tests.people import PASSWORD, People, make_repo, put
 from tests.world import client
 
 
@@ -13,6 +13,40 @@ def signed_in(name: str) -> Client:
     made = Client()
     assert made.login(username=name, password=PASSWORD)
     return made
+
+
+def test_an_empty_repo_says_how_it_is_filled(people: People) -> None:
+    alice = signed_in("alice")
+    refused = markup(alice.post("/new", {"name": "no name", "kind": "task"}))
+    assert refused.count("is not a usable name") == 1
+    assert alice.post("/new", {"name": "moods", "kind": "task"})["Location"] == "/datasets/alice/moods/upload"
+    assert "A task is train and test splits" in markup(alice.get("/datasets/alice/moods/upload"))
+    page = markup(alice.get("/datasets/alice/moods"))
+    assert "hf upload alice/moods ./moods --repo-type dataset" in page
+    assert "Teach a specialist" not in page.partition("</header>")[2].partition("</header>")[0]
+    assert "hf upload" not in markup(signed_in("bob").get("/datasets/alice/moods"))
+
+
+def test_a_question_needs_no_files_and_waits_in_the_owners_head(people: People) -> None:
+    repo = make_repo(people.alice, "reader")
+    put(people.alice, repo, {"README.md": b"Reads.\n"})
+    alice, bob = signed_in("alice"), signed_in("bob")
+    assert "unread notice" not in markup(alice.get("/"))
+    page = "/alice/reader/discussions"
+    assert bob.post(f"{page}/new", {"title": "Which texts?"}).status_code == 422
+    answer = bob.post(f"{page}/new", {"title": "Which texts?", "description": "German too?"})
+    assert "1 unread notice" in markup(alice.get("/"))
+    asked = markup(alice.get(answer["Location"]))
+    assert "German too?" in asked and "no files are proposed" in asked
+    assert "What changes" not in asked and 'value="merge"' not in asked
+    assert "Sign" in (stranger := markup(Client().get(answer["Location"]))) and "in to comment" in stranger
+
+
+def test_a_profile_leads_whoever_manages_it_to_its_settings(people: People) -> None:
+    assert "/settings/organisations/acme" in markup(signed_in("alice").get("/acme"))
+    assert "/settings/organisations/acme" not in markup(signed_in("bob").get("/acme"))
+    assert "Edit profile" in markup(signed_in("bob").get("/bob"))
+    assert "Edit profile" not in markup(signed_in("bob").get("/alice"))
 
 
 def role(organisation: str, person: str) -> str | None:

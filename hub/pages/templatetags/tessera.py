@@ -39,9 +39,10 @@ STATES: dict[str, State] = {
     "cancelled": State("idle", "ban", "Cancelled"),
     "draft": State("idle", "circle-dashed", "Draft"),
     "open": State("busy", "git-pull-request", "Open"),
-    "approved": State("pass", "circle-check", "Approved"),
-    "changes": State("warn", "message-square", "Changes requested"),
-    "rejected": State("fail", "circle-x", "Rejected"),
+    "approve": State("pass", "circle-check", "Approved"),
+    "request_changes": State("warn", "message-square", "Changes requested"),
+    "request_info": State("warn", "message-square", "Asked"),
+    "reject": State("fail", "circle-x", "Rejected"),
     "merged": State("pass", "git-merge", "Merged"),
     "closed": State("idle", "circle-minus", "Closed"),
     "added": State("pass", "circle-plus", "Added"),
@@ -87,6 +88,18 @@ def icon(name: str, label: str = "", css: str = "") -> SafeString:
         static("icons/sprite.svg"),
         name,
     )
+
+
+@register.filter
+def spaced(name: str) -> str:
+    """A name of the code in words: no_regression is "no regression"."""
+    return name.replace("_", " ")
+
+
+@register.filter
+def state_word(state: str) -> str:
+    """The word that a state's chip has, for a sentence or a filter."""
+    return STATES[state].word.lower()
 
 
 @register.simple_tag
