@@ -38,6 +38,7 @@ STATES: dict[str, State] = {
     "failed": State("fail", "circle-x", "Failed"),
     "cancelled": State("idle", "ban", "Cancelled"),
     "draft": State("idle", "circle-dashed", "Draft"),
+    "discussion": State("busy", "message-square", "Discussion"),
     "open": State("busy", "git-pull-request", "Open"),
     "approve": State("pass", "circle-check", "Approved"),
     "request_changes": State("warn", "message-square", "Changes requested"),
