@@ -66,6 +66,7 @@ CELERY_BEAT_SCHEDULE = {
     "resend-waiting-jobs": {"task": "hub.jobs.resend", "schedule": 60.0},
     "sweep-store": {"task": "hub.repos.sweep", "schedule": 3600.0},
     "review-due": {"task": "hub.review.due", "schedule": 60.0},
+    "review-tidy": {"task": "hub.review.tidy", "schedule": 3600.0},
     "mail-notices": {"task": "hub.review.mail", "schedule": 60.0},
     "forget-kept-answers": {"task": "hub.rest.forget", "schedule": 3600.0},
 }

@@ -15,7 +15,7 @@ from hub.numerals import key_of
 from hub.repos import commits, trees
 from hub.repos.changes import Change
 from hub.repos.models import Commit, Ref, Repo
-from hub.review import conversation, merging, queue
+from hub.review import attachments, conversation, merging, queue
 from hub.review.models import MOVES, ChangeRequest, Comment, DelayedRejection, Reason, State
 from hub.review.refusals import NotPossible
 from hub.rights import Denied, Verb
@@ -109,7 +109,8 @@ def _opened(
     )
     Ref.objects.create(repo=repo, name=request.ref, target=start.sha)
     if description:
-        Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
+        said = Comment.objects.create(change_request=request, author=actor.account, text=description[:20_000])
+        attachments.settle(said)
     record(actor.account, "open_change_request", repo=repo, number=number)
     if not draft:
         queue.reassess(request)
@@ -123,6 +124,7 @@ def comment(*, actor: Actor, request: ChangeRequest, text: str) -> Comment:
         raise NotPossible("A comment needs some text.")
     with transaction.atomic():
         row = Comment.objects.create(change_request=request, author=actor.account, text=text[:20_000])
+        attachments.settle(row)
         record(actor.account, "comment", repo=request.repo, number=request.number)
         conversation.told_of_comment(row)
         if request.author_id == row.author_id:
@@ -264,7 +266,10 @@ def _mark_merged(actor: Actor, request: ChangeRequest, merged: Commit, text: str
 
 
 def _happened(actor: Actor, request: ChangeRequest, kind: str, text: str, **data: str) -> None:
-    Comment.objects.create(change_request=request, author=actor.account, kind=kind, text=text[:20_000], data=data)
+    said = Comment.objects.create(
+        change_request=request, author=actor.account, kind=kind, text=text[:20_000], data=data
+    )
+    attachments.settle(said)
 
 
 def may_write_ref(actor: Actor, repo: Repo, ref_name: str) -> bool:

@@ -17,6 +17,7 @@ from hub.accounts.actor import Actor, actor_for
 from hub.accounts.models import Account
 from hub.activity.notices import tell
 from hub.activity.record import record
+from hub.review import attachments
 from hub.review.models import ChangeRequest, Comment, Reaction, State, Subscription
 from hub.review.refusals import NotPossible
 from hub.rights import Denied, Verb
@@ -36,6 +37,7 @@ def edit(*, actor: Actor, comment: Comment, text: str) -> Comment:
     with transaction.atomic():
         comment.text, comment.edited_at = text[:20_000], timezone.now()
         comment.save(update_fields=["text", "edited_at"])
+        attachments.settle(comment)
         record(actor.account, "edit_comment", repo=comment.change_request.repo, comment=comment.pk)
     return comment
 
@@ -50,6 +52,7 @@ def hide(*, actor: Actor, comment: Comment) -> Comment:
     with transaction.atomic():
         comment.hidden = True
         comment.save(update_fields=["hidden"])
+        attachments.settle(comment)
         record(actor.account, "hide_comment", repo=comment.change_request.repo, comment=comment.pk)
     return comment
 

@@ -9,6 +9,7 @@ from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.jobs.models import Job
 from hub.repos.models import DEFAULT_BRANCH, Repo
+from hub.store.models import Blob
 
 
 class State(models.TextChoices):
@@ -127,6 +128,24 @@ class Comment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.author}: {self.text[:40]}"
+
+
+class Attachment(models.Model):
+    """A picture that somebody sent to show it in comments. Its key cannot be guessed, but opens nothing by itself."""
+
+    key = models.CharField(max_length=32, unique=True)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="attachments")
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+    suffix = models.CharField(max_length=4)
+    comments = models.ManyToManyField(Comment, related_name="attachments", help_text="Those that show it.")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+    def get_absolute_url(self) -> str:
+        """Where its bytes are."""
+        return f"/uploads/{self.key}.{self.suffix}"
 
 
 class Verdict(models.TextChoices):

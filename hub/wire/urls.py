@@ -5,6 +5,7 @@ from django.urls import URLPattern, path
 
 from hub.wire import (
     access,
+    attachments,
     collections,
     commit,
     comparing,
@@ -173,7 +174,8 @@ urlpatterns = [
     path("api/<repokind:repokind>/<str:name>/tree/<inside:rest>", missing),
     *[path(f"api/{name}", identity.not_offered) for name in NOT_OFFERED],
     *[path(f"api/{name}/<path:rest>", identity.not_offered) for name in NOT_OFFERED],
-    path("uploads", identity.not_offered),
+    path("uploads", attachments.send),
+    path("uploads/<str:name>", attachments.show),
     *[path(f"{name}/<path:rest>", identity.not_offered) for name in ("spaces", "kernels", "buckets", "papers")],
     path("api/<path:rest>", no_such_route),
     *_files("datasets/", "datasets"),

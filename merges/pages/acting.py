@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, time
 from functools import partial
 from typing import Any
 
+from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -15,12 +17,13 @@ from hub.activity.models import Event
 from hub.numerals import key_of, whole
 from hub.repos import standing
 from hub.repos.models import Commit
-from hub.review import change_requests, conversation, decisions, queue, replies
+from hub.review import attachments, change_requests, conversation, decisions, queue, replies
 from hub.review.models import ChangeRequest, Check, Comment, Reaction, State, Verdict
 from hub.review.refusals import NotPossible
 from merges.models import Evaluation
 
 Work = Callable[[], Any]
+_NO_MARKS = re.compile(r"[\[\]()\\!<>`\s]+")
 VERDICTS = ("approve", "request_changes", "reject", "request_info")
 
 
@@ -47,6 +50,12 @@ def action(actor: Actor, row: ChangeRequest, asked: QueryDict) -> Work | None:
         "hide": partial(_hide, actor, row, asked),
     }
     return known.get(name)
+
+
+def pictures(actor: Actor, files: Iterable[UploadedFile]) -> str:
+    """Markdown that shows these files in a comment. Raises as `attachments.keep`."""
+    kept = [(file.name or "picture", attachments.keep(actor=actor, data=file.read())) for file in files]
+    return "\n".join(f"![{_NO_MARKS.sub(' ', name)[:100]}]({row.get_absolute_url()})" for name, row in kept)
 
 
 def anchor(asked: QueryDict) -> str:

@@ -45,9 +45,12 @@ def change_request(request: HttpRequest, owner: str, name: str, number: int, tas
 def act(request: HttpRequest, owner: str, name: str, number: int, task: bool = False) -> HttpResponse:
     """Comment, decide, merge, close or reopen: one button, one room function."""
     repo = repo_or_404(request, owner, name, task=task)
-    row, actor, asked = request_or_404(repo, number), actor_of(request), request.POST
+    row, actor, asked = request_or_404(repo, number), actor_of(request), request.POST.copy()
+    pictures, _error = attempt(request, lambda: acting.pictures(actor, request.FILES.getlist("pictures")))
+    if pictures:
+        asked["text"] = f"{asked.get('text', '')}\n\n{pictures}".strip()
     work = acting.action(actor, row, asked)
-    if work is not None:
+    if work is not None and pictures is not None:
         attempt(request, work)
     return redirect(f"{row.get_absolute_url()}{acting.anchor(asked)}")
 

@@ -227,7 +227,6 @@ def test_what_is_not_offered_says_so(people: People) -> None:
         answer = Client().get(address)
         assert (answer.status_code, "does not offer" in answer.json()["error"]) == (501, True), address
     assert Client().get("/api/no/such/thing").json() == {"error": "There is no such address in this hub's API."}
-    assert Client().post("/uploads", b"x", content_type="image/png").status_code == 501
     assert Client().get("/api/users/alice/followers").json() == []
     assert Client().get("/api/organizations/nobody/followers").status_code == 404
 

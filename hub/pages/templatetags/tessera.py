@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from hub.pages import drawings, units
 from hub.pages.markdown import highlight as highlighted
 from hub.pages.markdown import render
+from hub.pages.middleware import public_url
 
 register = template.Library()
 
@@ -177,7 +178,8 @@ def short_sha(sha: str | None) -> str:
 @register.filter
 def markdown(text: str | None, address: str = "") -> SafeString:
     """A card or comment as safe HTML. `address` is the repo's page at a revision, for relative links and images."""
-    return mark_safe(render(text or "", address=address))  # noqa: S308  # nh3 has cleaned it
+    own = (text or "").replace(public_url("/uploads/"), "/uploads/")  # pictures of this site may be named in full
+    return mark_safe(render(own, address=address))  # noqa: S308  # nh3 has cleaned it
 
 
 @register.simple_tag
