@@ -83,7 +83,7 @@ class FailureMiddleware:
     def process_view(
         self, request: HttpRequest, view: object, args: object, parts: dict[str, Any]
     ) -> HttpResponse | None:
-        """No name, path or search here has a zero byte, and the database could not be asked for one.
+        """No name, path, search or form here has a zero byte, and the database could not be asked for one.
 
         Programs are told so by their own doors, in their own terms.
         """
@@ -93,6 +93,8 @@ class FailureMiddleware:
             return page(request, 404)
         if any("\x00" in text for key, values in request.GET.lists() for text in (key, *values)):
             return page(request, 400, "A question is written without zero bytes.")
+        if any("\x00" in text for key, values in request.POST.lists() for text in (key, *values)):
+            return page(request, 400, "A form holds no zero bytes. Go back, remove them and send it again.")
         return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:

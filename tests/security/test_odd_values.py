@@ -1,10 +1,13 @@
-"""Every address of the site, found from the addresses themselves, asked with values that a database or `int` would choke
-on: the answer is a page or a sentence, never a fault."""
+"""Every address of the site, found from the addresses themselves, asked and posted to with values that a database or
+`int` would choke on: the answer is a page or a sentence, never a fault."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+from django.conf import settings
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -26,6 +29,18 @@ QUERIES = (
     *("&".join(f"{name}={value}" for name in [*NAMES, "sort", "cursor"]) for value in (ZERO_BYTE, SUPERSCRIPT, LARGE)),
     "sort=downloads&cursor=W0luZmluaXR5LCIxIl0=",  # [Infinity,"1"]
 )
+
+
+FORM_FIELD = re.compile(r'(?:\bget|getlist|POST|asked)[\[(]"(\w+)"|^    (\w+) = forms\.', re.MULTILINE)
+LONG = "x" * 70_000
+
+
+def fields() -> set[str]:
+    """Whatever a page here may read from a form, found in the code."""
+    root = Path(settings.BASE_DIR)
+    files = [*root.glob("hub/**/*.py"), *root.glob("adapters/**/*.py"), *root.glob("merges/**/*.py")]
+    code = "".join(file.read_text() for file in files if "pages" in file.parts or file.name == "forms.py")
+    return {*NAMES, *(one or two for one, two in FORM_FIELD.findall(code))}
 
 
 def routes(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -55,8 +70,12 @@ def filled(route: str, world: World, odd: str = "") -> Iterator[str]:
         yield "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match, values=values: values[match[1]], route)
 
 
-def test_no_address_breaks(people: People, world: World, settings: Any) -> None:
+@pytest.fixture(autouse=True)
+def no_rate_limits(settings: Any) -> None:
     settings.RATE_LIMITS = False
+
+
+def test_no_address_breaks(people: People, world: World) -> None:
     browser = Client(raise_request_exception=False)
     assert browser.login(username="alice", password=PASSWORD)
     broken: list[str] = []
@@ -75,3 +94,31 @@ def test_no_address_breaks(people: People, world: World, settings: Any) -> None:
                 broken.append(address[:200])
     assert len(seen) > 150
     assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("value", [LARGE, LONG], ids=["large", "long"])
+def test_no_form_breaks(people: People, world: World, value: str) -> None:
+    browser = Client(raise_request_exception=False)
+    assert browser.login(username="alice", password=PASSWORD)
+    names = fields() - {"check", "check_join"}  # these buttons only look
+    assert {"target", "examples", "title", "text", "message", "license"} <= names
+    broken: list[str] = []
+    for route, view in dict(routes()).items():
+        if route.startswith(("api/", "admin/")) or getattr(view, "csrf_exempt", False):
+            continue
+        address = next(filled(route, world))
+        with transaction.atomic():
+            status = browser.post(address, dict.fromkeys(names, value)).status_code
+            transaction.set_rollback(True)
+        if status == 500:
+            broken.append(address)
+    assert not broken, "\n".join(broken)
+
+
+def test_a_form_with_a_zero_byte_is_refused(people: People, world: World) -> None:
+    browser = Client(raise_request_exception=False)
+    assert browser.login(username="alice", password=PASSWORD)
+    for form in ({"target": "\0/x", "examples": "a\tb\nc\td"}, {"target": "alice/x", "\0": ""}):
+        answer = browser.post("/teach", form)
+        assert answer.status_code == 400
+        assert "no zero bytes" in answer.content.decode()
