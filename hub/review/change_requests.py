@@ -150,11 +150,7 @@ def set_state(*, actor: Actor, request: ChangeRequest, state: str, text: str = "
     if state == State.MERGED:
         raise NotPossible("Use merge to merge a change request.")
     with transaction.atomic():
-        request = (
-            ChangeRequest.objects.select_for_update(of=("self",))
-            .select_related("repo__owner", "author")
-            .get(pk=request.pk)
-        )
+        request = ChangeRequest.objects.locked(request)
         if state == State.OPEN and request.talk:
             state = State.DRAFT  # nothing is proposed that could be decided
         if state == request.state:
@@ -204,11 +200,7 @@ def merge_approved(*, actor: Actor, request: ChangeRequest) -> Commit:
 
 def _merge(actor: Actor, request: ChangeRequest, text: str) -> Commit:
     with transaction.atomic():
-        request = (
-            ChangeRequest.objects.select_for_update(of=("self",))
-            .select_related("repo__owner", "author")
-            .get(pk=request.pk)
-        )
+        request = ChangeRequest.objects.locked(request)
         repo = request.repo
         if request.state not in (State.OPEN, State.DRAFT):
             raise NotPossible(f"This change request is {request.state} already.")

@@ -76,11 +76,7 @@ def decide(
     if verdict != Decision.Verdict.APPROVE and not reason.strip():
         raise NotPossible("Say why: the contributor needs a reason to go on.")
     with transaction.atomic():
-        request = (
-            ChangeRequest.objects.select_for_update(of=("self",))
-            .select_related("repo__owner", "author")
-            .get(pk=request.pk)
-        )
+        request = ChangeRequest.objects.locked(request)
         if request.state != State.OPEN:
             raise NotPossible(f"This change request is {request.state}; there is nothing to decide.")
         head = trees.resolve_commit(request.repo, request.ref).sha

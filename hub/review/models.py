@@ -43,6 +43,10 @@ class ChangeRequestQuerySet(models.QuerySet["ChangeRequest"]):
         """Waiting for a decision, the longest first."""
         return self.filter(state=State.OPEN).order_by("opened_at")
 
+    def locked(self, request: ChangeRequest) -> ChangeRequest:
+        """The same one as it is now, held until the transaction ends, so that what is decided of it still holds."""
+        return self.select_for_update(of=("self",)).select_related("repo__owner", "author").get(pk=request.pk)
+
 
 class ChangeRequest(models.Model):
     """Proposed commits (`refs/pr/N`) plus their discussion."""

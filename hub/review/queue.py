@@ -127,7 +127,7 @@ def reassess(request: ChangeRequest, *, add: str = "", note: str = "", drop: str
     `add` and `drop` name a reason that only the caller knows of (an answer came, a decision was made). Safe to repeat.
     """
     with transaction.atomic():
-        request = ChangeRequest.objects.select_for_update(of=("self",)).select_related("repo").get(pk=request.pk)
+        request = ChangeRequest.objects.locked(request)
         held = {row.reason: row for row in request.reasons.filter(ended_at=None)}
         wanted = _wanted(request, set(held) - {drop}) | ({add} - {""}) if request.state == State.OPEN else set()
         now = timezone.now()

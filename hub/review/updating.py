@@ -40,11 +40,7 @@ def bring_up_to_date(
     if not may_steer(actor, request):
         raise Denied("Only its author, the repo's writers and maintainers may bring it up to date.")
     with transaction.atomic():
-        request = (
-            ChangeRequest.objects.select_for_update(of=("self",))
-            .select_related("repo__owner", "author")
-            .get(pk=request.pk)
-        )
+        request = ChangeRequest.objects.locked(request)
         repo = request.repo
         if request.state not in (State.OPEN, State.DRAFT):
             raise NotPossible(f"This change request is {request.state} already.")
