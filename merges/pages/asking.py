@@ -54,7 +54,7 @@ def ask(request: HttpRequest) -> HttpResponse:
         {
             "asked": asked, "told": told, "tries": _tries(actor) if not inputs else [],
             "error": error, "bases": bases, "routers": about.get("routers", []),
-            "models": models, "model": asked.get("model", ""),
+            "offered": models, "model": asked.get("model", ""),
             "ways": WAYS, "apply": asked.get("apply", ""), "nobody": not about,
         },
         status=200 if request.headers.get("HX-Request") else status,  # htmx swaps in only what succeeded

@@ -10,11 +10,11 @@ from django.views.decorators.http import require_POST
 
 from adapters.catalog import comparing
 from adapters.catalog.naming import NotFound, revision_named
-from hub.repos.models import Commit, Repo
+from hub.repos.models import Commit, Kind, Repo
 from hub.repos.trees import RevisionNotFound
 from merges.pages import diff_view
 from merges.pages.diff_view import Ends
-from merges.pages.shared import actor_of, commit_or_404, repo_or_404, repo_page, signed_in
+from merges.pages.shared import actor_of, commit_or_404, offered, repo_or_404, repo_page, signed_in
 
 
 def choose(request: HttpRequest, owner: str, name: str, task: bool = False) -> HttpResponse:
@@ -27,7 +27,11 @@ def choose(request: HttpRequest, owner: str, name: str, task: bool = False) -> H
     if left and right:
         return redirect(f"{repo.get_absolute_url()}/compare/{left}..{right}")
     history = repo.commits.order_by("-created_at")[:50]
-    return repo_page(request, "work/compare_choose.html", repo, "commits", history=history, base=repo.facts.get("base"))
+    kinds = [repo.kind] if repo.is_task else [Kind.ADAPTER, Kind.BASE]
+    return repo_page(
+        request, "work/compare_choose.html", repo, "commits", history=history, base=repo.facts.get("base"),
+        offered=offered(actor_of(request), *kinds),
+    )  # fmt: skip
 
 
 def compare(request: HttpRequest, owner: str, name: str, revisions: str, task: bool = False) -> HttpResponse:
@@ -45,7 +49,8 @@ def across(request: HttpRequest) -> HttpResponse:
     """Two revisions of any two repos: `?left=owner/name@revision&right=owner/name@revision`."""
     texts = [request.GET.get(side, "").strip() for side in ("left", "right")]
     if not all(texts):
-        return render(request, "work/compare_across.html", {"left": texts[0], "right": texts[1]})
+        known = offered(actor_of(request), Kind.ADAPTER, Kind.BASE)
+        return render(request, "work/compare_across.html", {"left": texts[0], "right": texts[1], "offered": known})
     (left_repo, left), (right_repo, right) = _named(request, texts)
     address = f"/compare?left={texts[0]}&right={texts[1]}"
     return _show(request, Ends(left_repo, left, right_repo, right, address))

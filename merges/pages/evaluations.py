@@ -14,7 +14,7 @@ from merges.evaluation import items as item_files
 from merges.evaluation import metrics
 from merges.models import Evaluation
 from merges.pages import plots
-from merges.pages.shared import actor_of, attempt, page_of, signed_in
+from merges.pages.shared import actor_of, attempt, offered, page_of, signed_in
 from merges.work import pairing
 from merges.work.evaluating import ask_for_evaluation
 
@@ -30,7 +30,8 @@ def evaluations(request: HttpRequest) -> HttpResponse:
             found = found.filter(**{f"{field}__in": Repo.objects.with_id(value)})
     best = request.GET.get("sort") == "score"
     page = page_of(request, found.order_by("-score") if best else found)
-    return render(request, "work/evaluations.html", {"page_obj": page, "query": request.GET})
+    known = offered(actor_of(request), Kind.ADAPTER, Kind.BASE, Kind.TASK)
+    return render(request, "work/evaluations.html", {"page_obj": page, "query": request.GET, "offered": known})
 
 
 def _one(request: HttpRequest, pk: int) -> Evaluation:

@@ -12,7 +12,7 @@ from adapters.search.listing import listing
 from hub.repos.models import Kind, Repo
 from merges.models import Origin, Suite
 from merges.pages import plots
-from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, signed_in
+from merges.pages.shared import actor_of, attempt, offered, page_of, repo_or_404, signed_in
 from merges.work import leaderboards, suites
 from merges.work.evaluating import ask_for_suite
 from merges.work.leaderboards import Board, BoardFilters
@@ -51,7 +51,7 @@ def _board(request: HttpRequest, entries: Board, error: str, context: dict[str, 
     context |= {
         "page_obj": page_of(request, entries, PAGE), "plot": _scatter(entries), "query": request.GET,
         "origins": Origin.choices, "csv": _with(request, format="csv"),
-        "floor": max(0.0, entries.lowest // 0.1 * 0.1),
+        "offered": offered(actor_of(request), Kind.ADAPTER, Kind.BASE), "floor": max(0.0, entries.lowest // 0.1 * 0.1),
     }  # fmt: skip
     return render(request, "judging/leaderboard.html", context, status=422 if error else 200)
 

@@ -14,17 +14,20 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from adapters.search.filters import Filters
+from adapters.search.listing import listing
 from hub.accounts.actor import Actor
 from hub.accounts.models import Account
 from hub.pages.errors import describe
 from hub.pages.middleware import RepoGated, RepoMoved
 from hub.repos import lifecycle, trees
-from hub.repos.models import Commit, Kind, Like, Repo
+from hub.repos.models import Commit, Kind, Like, Repo, RepoQuerySet
 from hub.review.models import ChangeRequest
 from hub.rights import Denied, Verb, can
 from merges.evaluation.metrics import title
 from merges.models import Evaluation, Origin
 
+OFFERED = 200
 View = Callable[..., HttpResponse]
 
 
@@ -100,6 +103,11 @@ def page_of(request: HttpRequest, rows: Any, size: int = 30) -> Page[Any]:
     return Paginator(rows, size).get_page(request.GET.get("page"))
 
 
+def offered(actor: Actor, *kinds: str) -> RepoQuerySet:
+    """The newest repos of these kinds, for fields that suggest while one types."""
+    return listing(actor, Filters(kind=kinds))[:OFFERED]
+
+
 def row(repo: Repo) -> dict[str, Any]:
     """A repo as lists show it."""
     facts = repo.facts
@@ -133,10 +141,24 @@ def _trained_on(repo: Repo) -> str:
 
 
 def rows(repos: Iterable[Repo], actor: Actor) -> list[dict[str, Any]]:
-    """`row` of each, adapters with the score that the hub measured of their head."""
+    """`row` of each, adapters with the score that the hub measured of their head, tasks with the best one on theirs."""
     found = list(repos)
     scored = _scores([repo for repo in found if repo.kind == Kind.ADAPTER], actor)
+    scored |= _best([repo for repo in found if repo.is_task], actor)
     return [row(repo) | scored.get(repo.pk, {}) for repo in found]
+
+
+def _best(tasks: list[Repo], actor: Actor) -> dict[Any, dict[str, Any]]:
+    """The best score on each task that one may see."""
+    seen = Evaluation.objects.visible_to(actor).filter(
+        task__in=tasks, task_sha=F("task__head"), origin=Origin.VERIFIED, score__isnull=False
+    )
+    boards = {repo.pk: f"/leaderboards/{repo.full_name}" for repo in tasks}
+    best = seen.order_by("task_id", "-score").distinct("task_id").values_list("task_id", "score", "metric")
+    return {
+        key: {"score": score, "metric": f"best {title(metric).lower()}", "score_url": boards[key]}
+        for key, score, metric in best
+    }
 
 
 def _scores(adapters: list[Repo], actor: Actor) -> dict[Any, dict[str, Any]]:

@@ -16,7 +16,7 @@ from hub.rights import owners_for
 from merges.methods import METHODS
 from merges.models import Release, ReleaseState
 from merges.pages import plots
-from merges.pages.shared import actor_of, attempt, page_of, repo_or_404, repo_page, signed_in
+from merges.pages.shared import actor_of, attempt, offered, page_of, repo_or_404, repo_page, signed_in
 from merges.systems import releases
 from merges.systems.manifest import BadManifest
 
@@ -131,7 +131,7 @@ def propose(request: HttpRequest) -> HttpResponse:
         if made:
             return redirect(made.get_absolute_url())
     systems = Repo.objects.visible_to(actor).filter(kind=Kind.SYSTEM).select_related("owner").order_by("name")[:200]
-    context = {"asked": asked, "systems": systems, "error": error}
+    context = {"asked": asked, "systems": systems, "error": error, "offered": offered(actor, Kind.ADAPTER, Kind.TASK)}
     return render(request, "judging/propose.html", context, status=422 if error else 200)
 
 

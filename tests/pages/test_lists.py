@@ -55,6 +55,33 @@ def test_an_adapter_stands_with_its_score_on_its_own_task(people: People) -> Non
     assert "0.733" not in shown("charlie") and "alice/closed" not in shown("charlie")
 
 
+def test_a_task_stands_with_the_best_score_on_it(people: People) -> None:
+    task = make_repo(people.alice, "moods", kind=Kind.TASK)
+    put(people.alice, task, {"README.md": b"Moods.\n"})
+    task.refresh_from_db()
+    reader = adapter(people, "reader", b"Reads moods.\n")
+    hidden = make_repo(people.charlie, "hidden", private=True)
+    for value, subject, more in (
+        (0.811, reader, {}), (0.944, reader, {"subject_sha": "d" * 40}), (0.955, hidden, {"subject_sha": "e" * 40}),
+        (0.966, reader, {"origin": Origin.CLAIMED}), (0.977, reader, {"task_sha": "c" * 40}),
+    ):  # fmt: skip
+        score(subject, task, value, **({"task_sha": task.head} | more))
+    page = shown(address="/tasks")
+    assert "0.944" in page and "best accuracy" in page and "/leaderboards/alice/moods" in page
+    assert not any(value in page for value in ("0.811", "0.955", "0.966", "0.977"))
+    assert "0.955" in shown("charlie", "/tasks")
+
+
+def test_a_field_suggests_what_one_may_read(people: People) -> None:
+    adapter(people, "reader", b"Reads moods.\n")
+    closed = make_repo(people.bob, "closed", private=True)
+    put(people.bob, closed, {"README.md": b"Closed.\n"})
+    for address in ("/compare", "/evaluations", "/ask", "/bob/reader/compare"):
+        page = shown("charlie", address)
+        assert 'list="offered"' in page and "bob/reader" in page and "bob/closed" not in page
+        assert "bob/closed" in shown("bob", address)
+
+
 def test_a_list_counts_in_words_and_leads_on(people: People) -> None:
     adapter(people, "reader", b"Reads moods.\n")
     make_repo(people.bob, "begun")
