@@ -13,7 +13,7 @@ from hub.repos import trees
 from hub.repos.frontmatter import parse_card
 from hub.repos.models import Commit, Kind, Repo
 from hub.review.models import Check
-from merges.models import Evaluation
+from merges.models import Evaluation, Teaching
 from merges.pages import systems
 from merges.pages.acting import folded
 from merges.pages.shared import actor_of, commit_or_404, repo_or_404, repo_page, row, rows
@@ -43,6 +43,7 @@ def overview(request: HttpRequest, owner: str, name: str, task: bool = False) ->
         **folded(Check.objects.filter(repo=repo, sha=commit.sha)),
         evaluations=_evaluations(request, repo),
         made_from=_lineage(request, repo, commit),
+        teaching=_teaching(request, repo) if repo.kind == Kind.ADAPTER else None,
         used_in=_used_in(request, repo),
         tries=_tries(request, repo, commit) if answers else [],
         answers=answers,
@@ -94,8 +95,11 @@ def _facts(repo: Repo, inspection: Inspection | None) -> list[dict[str, Any]]:
         ("Base parameters", _grouped(facts.get("base_parameters")) if not facts.get("peft_type") else None),
         ("Labels", ", ".join((facts.get("labels") or [])[:12])), ("Metric", facts.get("metric")),
     ]  # fmt: skip
+    pages = {"Base": f"/{facts['base']}"} if facts.get("base") else {}
     rows = [
-        {"label": label, "value": value, "source": "measured", "job_url": job} for label, value in measured if value
+        {"label": label, "value": value, "source": "measured", "job_url": job, "url": pages.get(label)}
+        for label, value in measured
+        if value
     ]
     claims = [("Licence", repo.card.get("license")), ("Language", repo.card.get("language")),
               ("Trained for", repo.card.get("datasets"))]  # fmt: skip
@@ -140,6 +144,11 @@ def _lineage(request: HttpRequest, repo: Repo, commit: Commit) -> list[dict[str,
          "repo": row(line.parent) if line.parent_id in visible else None}
         for line in lines
     ]  # fmt: skip
+
+
+def _teaching(request: HttpRequest, repo: Repo) -> Teaching | None:
+    """The newest training here that gave this adapter its weights."""
+    return Teaching.objects.visible_to(actor_of(request)).filter(repo=repo).exclude(result_sha="").first()
 
 
 def _used_in(request: HttpRequest, repo: Repo) -> list[dict[str, Any]]:

@@ -94,7 +94,9 @@ def test_teaching_page_shows_curve_scores_and_cost(people: People, base: Repo) -
     do_jobs()
     assert alice.get(f"/teachings/{row.pk}/compared")["HX-Refresh"] == "true"
     assert "Linear probe" in markup(alice.get(row.get_absolute_url()))
-    assert "/teach?target=alice/moods" in markup(alice.get("/alice/moods"))
+    specialist = markup(alice.get("/alice/moods"))
+    assert "/teach?target=alice/moods" in specialist
+    assert f'href="{row.get_absolute_url()}"' in specialist
     assert "/teach?task=alice/moods-examples" in markup(alice.get("/datasets/alice/moods-examples"))
 
 
