@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
@@ -12,7 +13,7 @@ from hub.collections import keeping
 from hub.collections.models import Collection, Item
 from hub.repos.models import Repo
 from hub.rights import owners_for
-from merges.pages.shared import actor_of, attempt, page_of, rows
+from merges.pages.shared import actor_of, attempt, offered, page_of, rows
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -59,7 +60,8 @@ def show(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     items = list(keeping.items_for(actor, found))
     shown = rows((item.repo for item in items), actor)
     lines = [line | {"key": item.key, "note": item.note} for item, line in zip(items, shown, strict=True)]
-    context = {"collection": found, "lines": lines, "url": _url(found), "may": keeping.may_change(actor, found)}
+    context = {"collection": found, "lines": lines, "url": _url(found), "may": keeping.may_change(actor, found),
+               "offered": offered(actor)}  # fmt: skip
     return render(request, "hub/collection.html", context)
 
 
@@ -72,8 +74,9 @@ def _act(request: HttpRequest, actor: Actor, found: Collection) -> HttpResponse:
     if action == "add":
         repo = _repo(actor, asked.get("repo", "").strip(), asked.get("kind", ""))
         if repo is None:
-            raise Http404("There is no such repo, or you may not see it.")
-        attempt(request, lambda: keeping.add(actor=actor, row=found, repo=repo, note=asked.get("note", "")))
+            messages.error(request, "There is no such repo, or you may not see it.")
+        else:
+            attempt(request, lambda: keeping.add(actor=actor, row=found, repo=repo, note=asked.get("note", "")))
     elif action == "save":
         fields: dict[str, Any] = {"title": asked.get("title", ""), "description": asked.get("description", ""),
                                   "private": asked.get("private") == "on"}  # fmt: skip

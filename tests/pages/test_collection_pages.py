@@ -35,6 +35,9 @@ def test_filled_from_a_repos_page(people: People) -> None:
     alice.post(f"/collections/{row.slug}", {"action": "add", "repo": "alice/closed", "note": "for later"})
     page = markup(alice.get(f"/collections/{row.slug}"))
     assert "<b>open</b>" in page and "<b>closed</b>" in page and "for later" in page
+    assert 'value="alice/closed"' in page  # the field suggests it
+    wrong = alice.post(f"/collections/{row.slug}", {"action": "add", "repo": "alice/clsed"}, follow=True)
+    assert "There is no such repo" in markup(wrong) and row.items.count() == 2
     seen = markup(browser("charlie").get(f"/collections/{row.slug}"))
     assert "<b>open</b>" in seen and "closed" not in seen and "Change it" not in seen
     assert "1 repo" in markup(browser("charlie").get("/collections"))
