@@ -15,6 +15,7 @@ from adapters.search.filters import Filters
 from adapters.search.listing import listing
 from hub import rights
 from hub.accounts.actor import Actor
+from hub.numerals import whole
 from hub.repos.models import Commit, Kind
 from merges.evaluation.metrics import title
 from merges.models import Teaching
@@ -23,6 +24,7 @@ from merges.pages.jobs import shown as shown_job
 from merges.pages.merging import number
 from merges.pages.shared import actor_of, attempt, signed_in
 from merges.training.settings import TITLES, Settings, title_of
+from merges.work.subjects import BadRequest
 from merges.work.teaching import asking, comparing, judged, preview, quota, showing
 
 NUMBERS = (
@@ -37,44 +39,65 @@ MOST_SHOWN = 1_000_000
 def teach(request: HttpRequest) -> HttpResponse:
     """The form; on POST the examples are checked ("check") or taught from."""
     actor, asked = actor_of(request), request.POST or request.GET
-    found, error, text, join = None, "", asked.get("examples", ""), False
+    found, error, text = None, "", asked.get("examples", "")
     if request.method == "POST":
-        order = order_from(request)
-        join = order.join
-        if isinstance(order.given, bytes) and len(order.given) <= MOST_SHOWN:
+        given, filename = given_by(request)
+        if given is not None and len(given) <= MOST_SHOWN:
             with suppress(UnicodeDecodeError):  # a file in another encoding is sent again, never half of it
-                text = order.given.decode()
+                text = given.decode()
+        order, error = attempt(request, lambda: order_from(request.POST, given, filename))
         made = None
-        if "check" not in asked and "check_join" not in asked:
+        if order and "check" not in asked and "check_join" not in asked:
             made, error = attempt(request, lambda: asking.ask_for_teaching(actor=actor, order=order))
         if made:
             return redirect(made.get_absolute_url())
-        found, refused = attempt(request, lambda: preview.look_ahead(actor=actor, order=order))
-        error = error or refused
+        if order:
+            found, refused = attempt(request, lambda: preview.look_ahead(actor=actor, order=order))
+            error = error or refused
     return render(
         request, "work/teach.html",
-        _choices(actor, asked) | {"found": found, "error": error, "text": text, "join": join},
+        _choices(actor, asked) | {"found": found, "error": error, "text": text, "join": _joins(asked)},
         status=422 if error else 200,
     )  # fmt: skip
 
 
-def order_from(request: HttpRequest) -> asking.Order:
-    """The order a form describes; an uploaded file goes before pasted text, empty numbers are the method's own."""
-    asked, file = request.POST, request.FILES.get("file")
-    given: bytes | None = file.read() if file else asked.get("examples", "").encode("utf-8", "surrogatepass") or None
+def given_by(request: HttpRequest) -> tuple[bytes | None, str]:
+    """(examples, file's name) of a form; an uploaded file goes before pasted text."""
+    file = request.FILES.get("file")
+    if file:
+        return file.read(), file.name or ""
+    return request.POST.get("examples", "").encode("utf-8", "surrogatepass") or None, ""
+
+
+def order_from(asked: Any, given: bytes | None, filename: str) -> asking.Order:
+    """The order a form describes; empty numbers are the method's own. Raises BadRequest for what is no number."""
     if given is not None and not given.strip() and asked.get("task"):
         given = None
     values = {name: number(asked[name].strip()) for name, _ in NUMBERS if asked.get(name, "").strip()}
-    share = number(asked.get("test_share", "") or str(asking.TEST_SHARE))
+    share = number(asked.get("test_share", "").strip() or str(asking.TEST_SHARE))
+    if not isinstance(share, int | float) or not 0 <= share <= 0.5:
+        raise BadRequest("The share held back to test on must lie between 0 and 0.5.")
     return asking.Order(
-        target=asked.get("target", ""), given=given, filename=file.name or "" if file else "",
+        target=asked.get("target", ""), given=given, filename=filename,
         task=asked.get("task", ""), base=asked.get("base", ""), method=asked.get("method", "auto"), settings=values,
-        start=asked.get("start", "auto"), seed=_whole(asked.get("seed", "0")),
-        private=True if asked.get("private") == "on" else None,
-        join="on" in (asked.get("join"), asked.get("check_join")),
-        test_share=min(0.5, max(0.0, share)) if isinstance(share, int | float) else asking.TEST_SHARE,
-        at_most=_whole(asked.get("at_most", "")), license=asked.get("license", "").strip() or "other",
+        start=asked.get("start", "auto"), seed=_whole(asked, "seed", "The seed"),
+        private=True if asked.get("private") == "on" else None, join=_joins(asked), test_share=share,
+        at_most=_whole(asked, "at_most", "The most examples to use"),
+        license=asked.get("license", "").strip() or "other",
     )  # fmt: skip
+
+
+def _joins(asked: Any) -> bool:
+    return "on" in (asked.get("join"), asked.get("check_join"))
+
+
+def _whole(asked: Any, name: str, title: str) -> int:
+    """A whole number of the form, 0 where there is none. Raises BadRequest."""
+    text = asked.get(name, "").strip()
+    value = whole(text or "0", most=2**31 - 1)
+    if value is None:
+        raise BadRequest(f"{title} is {text[:20]!r}, which is no whole number. Give digits, or leave it empty.")
+    return value
 
 
 def show(request: HttpRequest, pk: int) -> HttpResponse:
@@ -178,10 +201,3 @@ def _choices(actor: Actor, asked: Any) -> dict[str, Any]:
         "numbers": [{"name": name, "label": label, "value": asked.get(name, "")} for name, label in NUMBERS],
         "test_share": asked.get("test_share", str(asking.TEST_SHARE)),
     }
-
-
-def _whole(text: str) -> int:
-    try:
-        return min(max(int(text or "0"), 0), 2**31 - 1)
-    except ValueError:
-        return 0

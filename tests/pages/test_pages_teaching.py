@@ -56,6 +56,31 @@ def test_a_check_keeps_nothing_and_loses_nothing(people: People, base: Repo) -> 
     assert 'name="join" checked' in markup(page)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("at_most", "sixty", "The most examples to use is &#x27;sixty&#x27;"), ("seed", "-1", "no whole number"),
+        ("test_share", "0.9", "between 0 and 0.5"), ("test_share", "half", "between 0 and 0.5"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_said_and_loses_nothing(
+    people: People, base: Repo, field: str, value: str, sentence: str
+) -> None:
+    for button in ({}, {"check": "1"}):
+        page = signed_in("alice").post("/teach", form(**{field: value}) | button)
+        assert page.status_code == 422
+        assert sentence in markup(page)
+        assert distinct(1)[0]["text"] in markup(page)
+        assert f'value="{value}"' in markup(page)
+    assert not Teaching.objects.exists()
+
+
+def test_few_of_many_examples_are_taught(people: People, base: Repo) -> None:
+    assert "<b>8 examples to learn from" in markup(signed_in("alice").post("/teach", form(check="1", at_most="8")))
+    signed_in("alice").post("/teach", form(at_most="8"))
+    assert Teaching.objects.get().examples == 8
+
+
 def test_the_page_says_how_much_of_the_quota_is_used(people: People, base: Repo) -> None:
     alice = signed_in("alice")
     assert "0 of your 3 trainings and comparisons at once" in markup(alice.get("/teach"))

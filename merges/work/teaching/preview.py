@@ -60,7 +60,7 @@ def look_ahead(*, actor: Actor, order: Order) -> Preview:
     together = TaskRows((), "", {"train": [*(known.split("train") if known else []), *taught]})
     rows = together.few(order.at_most, order.seed).split("train")
     settings = settings_of(order, base, len(rows))
-    sizes = enough(Counter(row.label for row in rows))
+    sizes = enough(Counter(row.label for row in rows)) if rows else []
     remarks = [*looked.remarks, *(remark for remark in sizes if remark not in looked.remarks)]
     preview = Preview(
         remarks=remarks, labels={}, taught=len(rows), task=name, base=base.name, settings=settings,
