@@ -42,7 +42,7 @@ def signed_in(browser: Browser, live_hub: LiveHub, content: object) -> dict:
      ("/lab", "/lab/first", "/lab/first/tree/main", "/lab/first/commits/main", "/lab/first/tensors/main",
       "/lab/first/lineage", "/lab/first/relatives", "/lab/first/settings", "/lab/first/refs", "/lab/first/duplicate", "/datasets/lab/moods", "/lab/tiny", "/lab/tiny/update",
       "/lab/first/blob/main/README.md", "/lab/first/edit/main/README.md", "/lab/first/remove/main/README.md"),
-     ("/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/settings/webhooks", "/collections", "/lab/first/discussions/1")],
+     ("/new", "/lab/first/discussions/new", "/suites", "/evaluate", "/review/rules", "/review", "/notices", "/jobs", "/settings/tokens", "/settings/organisations", "/settings/access", "/settings/webhooks", "/collections", "/lab/first/discussions/1")],
 )  # fmt: skip
 def test_pages_are_accessible(
     browser: Browser, live_hub: LiveHub, signed_in: dict, addresses: tuple[str, ...], scheme: str

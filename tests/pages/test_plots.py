@@ -13,6 +13,7 @@ def test_a_confusion_matrix_leads_to_its_items_and_escapes_labels() -> None:
     drawn = str(plots.confusion(["<a>", "b&c"], [[3, 1], [0, 0]], "/evaluations/7/items"))
     tree = ET.fromstring(drawn)
     assert "3 of 4 right" in tree.attrib["aria-label"]
+    assert tree.attrib["role"] == "group"  # a picture could hold no links
     links = [element.attrib["href"] for element in tree.iter() if element.tag == "a"]
     assert links == [
         "/evaluations/7/items?show=all&expected=%3Ca%3E&predicted=%3Ca%3E",
