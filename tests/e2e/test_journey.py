@@ -33,12 +33,8 @@ def test_publish_merge_evaluate_review(page: Page, browser: Browser, live_hub: L
 
     page.goto("/dora/second")
     expect(page.locator(".prose")).to_contain_text("A mood specialist")
-    for _ in range(30):
-        if page.locator(".facts", has_text="LoRA").count() and page.locator(".checks > li").count():
-            break
-        page.wait_for_timeout(1000)
-        page.reload()
-    expect(page.locator(".checks", has_text="fits base")).to_have_count(1)
+    # the page looks again by itself until the inspection is done
+    expect(page.locator(".checks", has_text="fits base")).to_have_count(1, timeout=JOB_SECONDS)
     expect(page.locator(".facts")).to_contain_text("LoRA")
     expect(page.locator("aside")).to_contain_text("lab/tiny")
 
