@@ -195,6 +195,11 @@ class Teaching(models.Model):
     def get_absolute_url(self) -> str:
         return f"/teachings/{self.pk}"
 
+    @property
+    def few(self) -> bool:
+        """Whether as many examples were taught as were to be used at most: the task may have more."""
+        return self.examples == self.at_most
+
 
 class TeachingAsked(models.Model):
     """One training that a person asked for. It counts for a day, whatever becomes of the repo it was asked for."""

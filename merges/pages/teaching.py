@@ -82,7 +82,7 @@ def order_from(asked: Any, given: bytes | None, filename: str) -> asking.Order:
         task=asked.get("task", ""), base=asked.get("base", ""), method=asked.get("method", "auto"), settings=values,
         start=asked.get("start", "auto"), seed=_whole(asked, "seed", "The seed"),
         private=True if asked.get("private") == "on" else None, join=_joins(asked), test_share=share,
-        at_most=_whole(asked, "at_most", "The most examples to use"),
+        at_most=_whole(asked, "at_most", "The number of examples to use"),
         license=asked.get("license", "").strip() or "other",
     )  # fmt: skip
 

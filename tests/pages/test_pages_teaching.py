@@ -59,7 +59,7 @@ def test_a_check_keeps_nothing_and_loses_nothing(people: People, base: Repo) -> 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("at_most", "sixty", "The most examples to use is &#x27;sixty&#x27;"), ("seed", "-1", "no whole number"),
+        ("at_most", "sixty", "The number of examples to use is &#x27;sixty&#x27;"), ("seed", "-1", "no whole number"),
         ("test_share", "0.9", "between 0 and 0.5"), ("test_share", "half", "between 0 and 0.5"),
     ],
 )  # fmt: skip
@@ -78,7 +78,14 @@ def test_what_is_no_number_is_said_and_loses_nothing(
 def test_few_of_many_examples_are_taught(people: People, base: Repo) -> None:
     assert "<b>8 examples to learn from" in markup(signed_in("alice").post("/teach", form(check="1", at_most="8")))
     signed_in("alice").post("/teach", form(at_most="8"))
-    assert Teaching.objects.get().examples == 8
+    row = Teaching.objects.get()
+    assert row.examples == 8
+    do_jobs()
+    page = markup(signed_in("alice").get(row.get_absolute_url()))
+    assert (
+        "linear-probe on all of the task&#x27;s examples" in page
+        or "linear-probe on all of the task's examples" in page
+    )
 
 
 def test_the_page_says_how_much_of_the_quota_is_used(people: People, base: Repo) -> None:

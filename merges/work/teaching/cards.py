@@ -79,7 +79,7 @@ def _recipe(row: Teaching, result: Any, report: dict[str, Any]) -> list[str]:
 
 def _drawn(row: Teaching) -> str:
     """How the examples were chosen, where there may have been more."""
-    return f", drawn from every label in turn by seed {row.settings['seed']}" if row.examples == row.at_most else ""
+    return f", drawn from every label in turn by seed {row.settings['seed']}" if row.few else ""
 
 
 def _cost(row: Teaching, report: dict[str, Any]) -> str:
