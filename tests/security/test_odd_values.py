@@ -32,7 +32,7 @@ QUERIES = (
 
 
 FORM_FIELD = re.compile(r'(?:\bget|getlist|POST|asked)[\[(]"(\w+)"|^    (\w+) = forms\.', re.MULTILINE)
-LONG = "x" * 70_000
+LONG = "x" * 9_000
 
 
 def fields() -> set[str]:
