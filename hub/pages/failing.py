@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -83,7 +84,7 @@ class FailureMiddleware:
     def process_view(
         self, request: HttpRequest, view: object, args: object, parts: dict[str, Any]
     ) -> HttpResponse | None:
-        """No name, path, search or form here has a zero byte, and the database could not be asked for one.
+        """No name, path or search here has a zero byte, and the database could not be asked for one.
 
         Programs are told so by their own doors, in their own terms.
         """
@@ -93,12 +94,12 @@ class FailureMiddleware:
             return page(request, 404)
         if any("\x00" in text for key, values in request.GET.lists() for text in (key, *values)):
             return page(request, 400, "A question is written without zero bytes.")
-        if any("\x00" in text for key, values in request.POST.lists() for text in (key, *values)):
-            return page(request, 400, "A form holds no zero bytes. Go back, remove them and send it again.")
         return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """None for what is not foreseen: that is a fault, and is logged as one."""
+        if isinstance(error, DataError) and "NUL" in str(error):
+            return page(request, 400, "A form holds no zero bytes. Go back, remove them and send it again.")
         known = describe(error)
         return page(request, known[0], known[2], known[1]) if known else None
 

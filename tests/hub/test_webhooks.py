@@ -244,8 +244,8 @@ def test_kept_on_their_page(people: People, receiver: Receiver) -> None:
     refused = browser.post(page, {"url": receiver.url, "watched": "nobody-here", "domains": "repo"})
     assert (refused.status_code, Webhook.objects.count()) == (422, 0)
     assert "Nobody here is called &#x27;nobody-here&#x27;" in markup(refused)
-    for odd, status in (("http://[x", 422), ("no\x00body", 400)):
-        assert browser.post(page, {"url": receiver.url, "watched": odd, "domains": "repo"}).status_code == status
+    for odd in ("http://[x", "\x00", "no\x00body"):
+        assert browser.post(page, {"url": receiver.url, "watched": odd, "domains": "repo"}).status_code == 422
     asked = {"url": receiver.url, "watched": "alice http://here/alice/closed", "domains": "repo", "secret": "s3cret"}
     assert browser.post(page, asked).status_code == 302
     row = Webhook.objects.get()

@@ -118,7 +118,8 @@ def test_no_form_breaks(people: People, world: World, value: str) -> None:
 def test_a_form_with_a_zero_byte_is_refused(people: People, world: World) -> None:
     browser = Client(raise_request_exception=False)
     assert browser.login(username="alice", password=PASSWORD)
-    for form in ({"target": "\0/x", "examples": "a\tb\nc\td"}, {"target": "alice/x", "\0": ""}):
-        answer = browser.post("/teach", form)
-        assert answer.status_code == 400
-        assert "no zero bytes" in answer.content.decode()
+    with transaction.atomic():
+        answer = browser.post("/teach", {"target": "\0/x", "examples": "a\tb\nc\td"})
+        transaction.set_rollback(True)
+    assert answer.status_code == 400
+    assert "no zero bytes" in answer.content.decode()

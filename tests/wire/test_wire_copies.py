@@ -65,10 +65,10 @@ def test_a_large_file_goes_to_other_repos(api: Api, hf: Run, source: str, tmp_pa
 @pytest.mark.slow
 def test_strangers_copy_nothing_of_a_private_repo(api: Api, source: str) -> None:
     charlie = api("charlie")
-    charlie.create_repo("wire-charlie/mine")
+    charlie.create_repo("wire-charlie/copied")
     with pytest.raises(RepositoryNotFoundError):
-        copy(charlie, "wire-charlie/mine")
-    assert charlie.list_repo_files("wire-charlie/mine") == []
+        copy(charlie, "wire-charlie/copied")
+    assert charlie.list_repo_files("wire-charlie/copied") == []
 
 
 @pytest.mark.slow
