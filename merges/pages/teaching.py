@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -52,7 +53,8 @@ def teach(request: HttpRequest) -> HttpResponse:
         if made:
             return redirect(made.get_absolute_url())
         if order:
-            found, refused = attempt(request, lambda: preview.look_ahead(actor=actor, order=order))
+            look = partial(preview.look_ahead, actor=actor, order=order)
+            found, refused = attempt(request, look, announced=not error)  # it would say the same once more
             error = error or refused
     return render(
         request, "work/teach.html",

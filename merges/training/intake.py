@@ -135,7 +135,7 @@ def enough(labels: Mapping[str, int]) -> list[Remark]:
     """Whether there is enough to learn from, and not too much, by how often each label occurs."""
     total = sum(labels.values())
     if total > MOST_EXAMPLES:
-        words = f"There are {total:,} examples; at most {MOST_EXAMPLES:,} are taught at once."
+        words = f"There are {total:,} examples; at most {MOST_EXAMPLES:,} are taught at once. Use a part of them."
         return [Remark("too_many", "error", words)]
     if len(labels) > MOST_LABELS:
         words = (

@@ -75,6 +75,11 @@ def test_what_is_no_number_is_said_and_loses_nothing(
     assert not Teaching.objects.exists()
 
 
+def test_what_forbids_teaching_is_said_once_at_the_head(people: People, base: Repo) -> None:
+    page = markup(signed_in("alice").post("/teach", form(base="acme/nowhere")))
+    assert len(re.findall(r'<li[^>]*class="[^"]*notice|class="[^"]*notice[^"]*notice-fail', page)) == 1
+
+
 def test_few_of_many_examples_are_taught(people: People, base: Repo) -> None:
     assert "<b>8 examples to learn from" in markup(signed_in("alice").post("/teach", form(check="1", at_most="8")))
     signed_in("alice").post("/teach", form(at_most="8"))
